@@ -1,0 +1,127 @@
+import { MillraceError } from '../errors.ts'
+import type { RecordBatch } from './record-batch.ts'
+
+/** What is known of a record that is given up. */
+export interface Rejection {
+  readonly kind: 'rejected' | 'filtered' | 'unstored'
+  readonly reason: string
+  /** Names the field; carries no payload. */
+  readonly message: string
+  readonly tenant?: string
+  readonly eventId?: string
+  /** Coordinates in the events topic; by default those of the record itself. Null = it has none there. */
+  readonly origin?: { readonly generation: string; readonly offset: number } | null
+}
+
+export interface Emission {
+  /** Index of the input record. */
+  readonly index: number
+  readonly key: Buffer | null
+  readonly value: Buffer
+}
+
+export interface Deferral {
+  /** This record and all behind it in its batch wait. */
+  readonly index: number
+  readonly code: string
+  readonly message: string
+}
+
+/**
+ * The account of one batch: a handler gives every record exactly one fate, and `seal` refuses a batch that it did not.
+ *
+ *   emit    one or more outputs, each under the name of one of the stage's outputs
+ *   done    stored elsewhere by the handler itself (sinks)
+ *   reject  a dead letter
+ *   defer   not now: this record and everything behind it in the lane is handed in again later
+ */
+export interface Outcome {
+  readonly batch: RecordBatch
+  emit(index: number, output: string, key: Buffer | null, value: Buffer): void
+  done(index: number): void
+  reject(index: number, rejection: Rejection): void
+  /** The first deferral of the lowest index counts; fates given to records behind it are dropped. */
+  defer(index: number, code: string, message: string): void
+}
+
+export interface SealedOutcome {
+  readonly batch: RecordBatch
+  /** Records with an end, always the first ones of the batch. */
+  readonly settled: number
+  readonly emissions: ReadonlyMap<string, readonly Emission[]>
+  readonly rejections: readonly (readonly [index: number, rejection: Rejection])[]
+  readonly deferral: Deferral | null
+}
+
+export interface OpenOutcome extends Outcome {
+  /** Throws `unaccounted_record` (crash) when a record has no fate or two. */
+  seal(): SealedOutcome
+}
+
+const NONE = 0
+const EMITTED = 1
+const DONE = 2
+const REJECTED = 3
+
+export function openOutcome(batch: RecordBatch, outputs: readonly string[]): OpenOutcome {
+  const fates = new Uint8Array(batch.length)
+  const emissions = new Map<string, Emission[]>(outputs.map((output) => [output, []]))
+  const rejections: [number, Rejection][] = []
+  let deferral: Deferral | null = null
+
+  const where = (index: number): string => `record ${index} of ${batch.topic}/${batch.partition}`
+  const decide = (index: number, fate: number): void => {
+    const before = fates[index]
+    if (before === undefined)
+      throw new MillraceError('crash', 'unaccounted_record', `${where(index)} is not in the batch`)
+    if (before !== NONE && !(before === EMITTED && fate === EMITTED)) {
+      throw new MillraceError('crash', 'unaccounted_record', `${where(index)} was given two fates`)
+    }
+    fates[index] = fate
+  }
+
+  return {
+    batch,
+    emit(index, output, key, value) {
+      const list = emissions.get(output)
+      if (list === undefined) throw new MillraceError('crash', 'unknown_output', `no output is named ${output}`)
+      decide(index, EMITTED)
+      list.push({ index, key, value })
+    },
+    done(index) {
+      decide(index, DONE)
+    },
+    reject(index, rejection) {
+      decide(index, REJECTED)
+      rejections.push([index, rejection])
+    },
+    defer(index, code, message) {
+      if (deferral === null || index < deferral.index) deferral = { index, code, message }
+    },
+    seal() {
+      const settled = deferral === null ? batch.length : deferral.index
+      for (let index = 0; index < settled; index++) {
+        if (fates[index] === NONE) {
+          throw new MillraceError('crash', 'unaccounted_record', `${where(index)} was given no fate`)
+        }
+      }
+      const kept = (index: number): boolean => index < settled
+      return {
+        batch,
+        settled,
+        emissions: new Map([...emissions].map(([output, list]) => [output, list.filter((e) => kept(e.index))])),
+        rejections: rejections.filter(([index]) => kept(index)).sort((a, b) => a[0] - b[0]),
+        deferral,
+      }
+    },
+  }
+}
+
+/**
+ * What a stage does with records. Called with at most one batch per partition, never twice at the same time.
+ * Gives each record of each outcome a fate. Throws only what it does not understand (crash), or a `retry` error, after
+ * which all batches of the call are handed in again, unchanged.
+ */
+export interface BatchHandler {
+  handle(outcomes: readonly Outcome[]): Promise<void>
+}
