@@ -1,0 +1,110 @@
+import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
+import type { Clock } from '../clock.ts'
+import { fateOf, MillraceError } from '../errors.ts'
+import { type AvroType, parseAvroSchema } from './avro-type.ts'
+import type { SchemaRegistry } from './schema-registry.ts'
+import { wireSchemaId } from './wire-format.ts'
+
+export type Decoded<T> =
+  | { readonly ok: true; readonly record: T; readonly schemaId: number }
+  | {
+      readonly ok: false
+      readonly reason: 'not_avro' | 'unknown_schema' | 'undecodable' | 'incompatible_schema'
+      readonly message: string
+    }
+
+/** Decodes values of any writer schema to one reader schema. */
+export interface AvroReader<T> {
+  /**
+   * Fetches the writer schemas that are not at hand. Ids that the registry does not know are asked for again, with
+   * back-off, for `unknownSchemaWaitMs`; until then this rejects with `unknown_schema` (retry), after it they stay
+   * unknown for that long. Rejects with `registry_unavailable` (retry).
+   */
+  prepare(values: Iterable<Buffer | null>): Promise<void>
+  /** Call after `prepare` has seen the value. Never throws for what is in the value. */
+  decode(value: Buffer | null): Decoded<T>
+}
+
+type Writer =
+  | { readonly state: 'known'; readonly read: (value: Buffer) => unknown }
+  | { readonly state: 'incompatible'; readonly message: string }
+  | { readonly state: 'unknown'; readonly since: number }
+
+export interface AvroReaderOptions {
+  readonly schema: AvroSchema
+  readonly name: string
+  readonly registry: SchemaRegistry
+  readonly clock: Clock
+  /** How long an id that the registry does not know is waited for: a producer may be ahead of a registry's replica. */
+  readonly unknownSchemaWaitMs: number
+}
+
+export function createAvroReader<T>(options: AvroReaderOptions): AvroReader<T> {
+  const { registry, clock, unknownSchemaWaitMs } = options
+  const reader = parseAvroSchema(options.schema, options.name)
+  const writers = new Map<number, Writer>()
+
+  async function learn(id: number): Promise<void> {
+    const before = writers.get(id)
+    if (before !== undefined && before.state !== 'unknown') return
+    if (before !== undefined && clock.now() - before.since > unknownSchemaWaitMs) {
+      if (clock.now() - before.since < 2 * unknownSchemaWaitMs) return
+      writers.delete(id)
+    }
+    const schema = await registry.schemaById(id)
+    if (schema !== null) {
+      writers.set(id, compatibleWriter(reader, schema, id))
+      return
+    }
+    const since = before?.since ?? clock.now()
+    writers.set(id, { state: 'unknown', since })
+    if (clock.now() - since <= unknownSchemaWaitMs) {
+      throw new MillraceError('retry', 'unknown_schema', `the registry does not know schema ${id} yet`)
+    }
+  }
+
+  return {
+    async prepare(values) {
+      const missing = new Set<number>()
+      for (const value of values) {
+        const id = value === null ? null : wireSchemaId(value)
+        if (id !== null && writers.get(id)?.state !== 'known') missing.add(id)
+      }
+      for (const id of missing) await learn(id)
+    },
+
+    decode(value) {
+      const schemaId = value === null ? null : wireSchemaId(value)
+      if (value === null || schemaId === null) {
+        return { ok: false, reason: 'not_avro', message: 'the value is not in the Confluent Avro wire format' }
+      }
+      const writer = writers.get(schemaId)
+      switch (writer?.state) {
+        case 'known':
+          try {
+            return { ok: true, record: writer.read(value) as T, schemaId }
+          } catch (error) {
+            // whatever a decoder throws on hostile bytes is about these bytes alone
+            return { ok: false, reason: 'undecodable', message: (error as Error).message }
+          }
+        case 'incompatible':
+          return { ok: false, reason: 'incompatible_schema', message: writer.message }
+        case 'unknown':
+        case undefined:
+          return { ok: false, reason: 'unknown_schema', message: `the registry does not know schema ${schemaId}` }
+      }
+    },
+  }
+}
+
+function compatibleWriter(reader: AvroType, schema: AvroSchema, id: number): Writer {
+  try {
+    return { state: 'known', read: reader.readerOf(parseAvroSchema(schema, `schema ${id}`)) }
+  } catch (error) {
+    if (fateOf(error) !== 'reject') throw error
+    return {
+      state: 'incompatible',
+      message: `schema ${id} cannot be read as ${reader.native.name}: ${(error as Error).message}`,
+    }
+  }
+}
