@@ -1,0 +1,28 @@
+/**
+ * The reasons that stages give records up for. A dead letter's reason is one of these or the name of one of the
+ * pipeline's own checks, which therefore may not use these names.
+ */
+export const DEAD_LETTER_REASONS = {
+  not_avro: "the value does not begin with the wire format's magic byte and schema id",
+  unknown_schema: 'the registry still does not know the schema id',
+  incompatible_schema: "the writer's schema cannot be read with the pipeline's",
+  undecodable: 'the bytes do not match their schema',
+  missing_id: 'the event id is empty',
+  missing_key: 'a table row has no key',
+  invalid_time: 'the time field is not a time that can be stored',
+  non_finite: 'a number is infinite, or missing where the model does not take missing values',
+  step_error: "the pipeline's own code threw on this record, twice",
+  feature_width: 'the vector has another number of features than its feature set',
+  output_not_finite: 'the model answered NaN or an infinity',
+  output_out_of_range: 'the model answered outside the range that its manifest declares',
+  model_error: 'the model failed on this record, alone as well as in its batch',
+  unstorable: 'the store refused this row, alone as well as in its batch',
+  record_too_large: 'what became of the record is larger than the topic takes',
+  retention_lost: 'the records were deleted before they were read',
+} as const
+
+export type DeadLetterReason = keyof typeof DEAD_LETTER_REASONS
+
+export function isDeadLetterReason(name: string): name is DeadLetterReason {
+  return Object.hasOwn(DEAD_LETTER_REASONS, name)
+}
