@@ -10,13 +10,15 @@ export interface TakeLimits {
 
 /** A member of a consumer group, reading one topic. One caller; no call may overlap another of the same kind. */
 export interface BatchSource {
-  /** Waits for records; resolves with at most one batch per partition, or with an empty list once stopped. */
+  /** Waits for records; resolves with at most one batch per partition, or with an empty list once the intake has ended. */
   take(limits: TakeLimits): Promise<readonly RecordBatch[]>
   /**
    * The first `count` records of a batch from `take` have ended: their offsets may be committed. The others return to the
    * front of their lane. A batch of a partition that was lost meanwhile is ignored. Each batch is settled exactly once.
    */
   settle(batch: RecordBatch, count: number): void
+  /** First step of a shutdown: from now on `take` resolves with nothing, and what is out can still be settled. */
+  endIntake(): void
   /** False once the batch's partition has been taken away: its outputs should not be written any more. */
   owns(batch: RecordBatch): boolean
 }

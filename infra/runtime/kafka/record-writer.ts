@@ -20,7 +20,7 @@ export interface WrittenBatch {
 }
 
 /**
- * Writes with acks=all. `write` resolves in the order of its input once everything is acknowledged, and rejects with a
+ * Writes with acks=all, at most one batch per topic and partition in a call. `write` resolves in the order of its input once everything is acknowledged, and rejects with a
  * `retry` error when the outcome is unknown or the broker cannot be reached: some of it may then be in the log.
  */
 export interface RecordWriter {

@@ -1,0 +1,106 @@
+import { type Admin, ConfigResourceTypes } from 'kafkajs'
+import type { KafkaClient } from './kafka-client.ts'
+import { kafkaError } from './kafka-errors.ts'
+
+export interface NewTopic {
+  readonly name: string
+  readonly partitions: number
+  /** 1 is refused by `topics` unless `allowSingleReplica` is set. */
+  readonly replicas: number
+  readonly config: Readonly<Record<string, string>>
+}
+
+export interface PartitionRange {
+  readonly partition: number
+  /** First offset that the log still has. */
+  readonly low: number
+  /** Offset that the next record will get. */
+  readonly high: number
+}
+
+export interface KafkaAdmin {
+  /** Partition count of each of these topics that exists. */
+  partitionCounts(topics: readonly string[]): Promise<ReadonlyMap<string, number>>
+  /** True when the topic was made, false when it was there. */
+  createTopic(topic: NewTopic): Promise<boolean>
+  topicConfig(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>
+  alterTopicConfig(topic: string, config: Readonly<Record<string, string>>): Promise<void>
+  ranges(topic: string): Promise<readonly PartitionRange[]>
+  /** Next offset per partition; null where the group has committed none. */
+  committed(group: string, topic: string): Promise<ReadonlyMap<number, number | null>>
+  brokerCount(): Promise<number>
+}
+
+export async function startKafkaAdmin(
+  client: KafkaClient,
+): Promise<{ readonly value: KafkaAdmin; stop(): Promise<void> }> {
+  const admin = client.native.admin()
+  const call = async <T>(what: string, request: () => Promise<T>): Promise<T> => {
+    try {
+      return await request()
+    } catch (error) {
+      throw kafkaError(error, what)
+    }
+  }
+  await call('connecting to Kafka', () => admin.connect())
+  return { value: kafkaAdmin(admin, call), stop: () => admin.disconnect() }
+}
+
+type Call = <T>(what: string, request: () => Promise<T>) => Promise<T>
+
+function kafkaAdmin(admin: Admin, call: Call): KafkaAdmin {
+  return {
+    async partitionCounts(topics) {
+      const existing = new Set(await call('listing the topics', () => admin.listTopics()))
+      const present = topics.filter((topic) => existing.has(topic))
+      if (present.length === 0) return new Map()
+      const metadata = await call('reading the topics', () => admin.fetchTopicMetadata({ topics: present }))
+      return new Map(metadata.topics.map((topic) => [topic.name, topic.partitions.length]))
+    },
+
+    createTopic: ({ name, partitions, replicas, config }) =>
+      call(`creating ${name}`, async () => {
+        const configEntries = Object.entries(config).map(([key, value]) => ({ name: key, value }))
+        const topic = { topic: name, numPartitions: partitions, replicationFactor: replicas, configEntries }
+        return await admin.createTopics({ topics: [topic], waitForLeaders: true })
+      }),
+
+    async topicConfig(topic, names) {
+      const answer = await call(`reading the settings of ${topic}`, () =>
+        admin.describeConfigs({
+          includeSynonyms: false,
+          resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: [...names] }],
+        }),
+      )
+      const entries = answer.resources[0]?.configEntries ?? []
+      return new Map(entries.map((entry) => [entry.configName, entry.configValue]))
+    },
+
+    async alterTopicConfig(topic, config) {
+      const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
+      await call(`changing the settings of ${topic}`, () =>
+        admin.alterConfigs({
+          validateOnly: false,
+          resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries }],
+        }),
+      )
+    },
+
+    async ranges(topic) {
+      const answer = await call(`reading the offsets of ${topic}`, () => admin.fetchTopicOffsets(topic))
+      return answer
+        .map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }))
+        .sort((a, b) => a.partition - b.partition)
+    },
+
+    async committed(groupId, topic) {
+      const answer = await call(`reading the positions of ${groupId}`, () =>
+        admin.fetchOffsets({ groupId, topics: [topic] }),
+      )
+      const partitions = answer[0]?.partitions ?? []
+      return new Map(partitions.map(({ partition, offset }) => [partition, offset === '-1' ? null : Number(offset)]))
+    },
+
+    brokerCount: async () => (await call('describing the cluster', () => admin.describeCluster())).brokers.length,
+  }
+}

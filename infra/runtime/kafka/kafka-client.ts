@@ -1,0 +1,91 @@
+import { createRequire } from 'node:module'
+import net from 'node:net'
+import tls from 'node:tls'
+import { type ISocketFactory, Kafka, logLevel, type SASLOptions } from 'kafkajs'
+import type { Logger } from '../telemetry/logger.ts'
+
+export interface KafkaConfig {
+  readonly brokers: readonly string[]
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string } | undefined
+  readonly sasl?:
+    | {
+        readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'
+        readonly username: string
+        readonly password: string
+      }
+    | undefined
+}
+
+/** What the other files of this folder make their sources, writers and admins from; nothing is connected yet. */
+export interface KafkaClient {
+  readonly native: Kafka
+  readonly config: KafkaConfig
+  readonly clientId: string
+  readonly logger: Logger
+}
+
+export function createKafkaClient(config: KafkaConfig, clientId: string, logger: Logger): KafkaClient {
+  mendRequestQueue()
+  process.env['KAFKAJS_NO_PARTITIONER_WARNING'] = '1'
+  return { native: new Kafka(clientOptions(config, clientId, logger)), config, clientId, logger }
+}
+
+const LEVELS = { [logLevel.ERROR]: 'warn', [logLevel.WARN]: 'debug' } as const
+
+export function clientOptions(config: KafkaConfig, clientId: string, logger: Logger) {
+  return {
+    clientId,
+    brokers: [...config.brokers],
+    connectionTimeout: 3_000,
+    requestTimeout: 30_000,
+    // what outlives these retries comes back to our own loops, which back off without an end and count it
+    retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: 8 },
+    socketFactory: noDelaySockets,
+    logLevel: logLevel.WARN,
+    logCreator:
+      () =>
+      ({ level, log }: { level: logLevel; log: { message: string } }): void => {
+        const method = level === logLevel.ERROR || level === logLevel.WARN ? LEVELS[level] : 'debug'
+        const { message, ...fields } = log
+        logger[method]({ kafkajs: fields }, message)
+      },
+    ...(config.tls === undefined ? {} : { ssl: { ...config.tls } }),
+    ...(config.sasl === undefined ? {} : { sasl: config.sasl as SASLOptions }),
+  }
+}
+
+/** kafkajs leaves Nagle's algorithm on, which delays pipelined small requests. */
+const noDelaySockets: ISocketFactory = ({ host, port, ssl, onConnect }) => {
+  const socket =
+    ssl === undefined || ssl === null
+      ? net.connect({ host, port }, onConnect)
+      : tls.connect({ host, port, ...(net.isIP(host) === 0 ? { servername: host } : {}), ...ssl }, onConnect)
+  socket.setNoDelay(true)
+  socket.setKeepAlive(true, 60_000)
+  return socket
+}
+
+interface RequestQueue {
+  readonly pending: readonly unknown[]
+  readonly throttledUntil: number
+  throttleCheckTimeoutId: NodeJS.Timeout | null
+  checkPendingRequests(): void
+}
+
+/**
+ * kafkajs 2.2.4 arms a timer on every connection even when no request waits, with a negative delay, a thousand times a
+ * second. Here it is armed only for requests that do wait.
+ */
+function mendRequestQueue(): void {
+  const { prototype } = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as {
+    prototype: { scheduleCheckPendingRequests(this: RequestQueue): void }
+  }
+  prototype.scheduleCheckPendingRequests = function () {
+    if (this.throttleCheckTimeoutId !== null || this.pending.length === 0) return
+    const delayMs = Math.max(10, this.throttledUntil - Date.now())
+    this.throttleCheckTimeoutId = setTimeout(() => {
+      this.throttleCheckTimeoutId = null
+      this.checkPendingRequests()
+    }, delayMs)
+  }
+}

@@ -1,0 +1,58 @@
+import type { Producer, RecordMetadata } from 'kafkajs'
+import type { KafkaClient } from './kafka-client.ts'
+import { kafkaError } from './kafka-errors.ts'
+import type { OutgoingBatch, RecordWriter, WrittenBatch } from './record-writer.ts'
+
+/** Acknowledged by all in-sync replicas. */
+const ALL = -1
+
+/** One request at a time per broker, so that a retried batch never lands behind its successor. */
+export async function startKafkaWriter(
+  client: KafkaClient,
+): Promise<{ readonly value: RecordWriter; stop(): Promise<void> }> {
+  const producer = client.native.producer({ allowAutoTopicCreation: false, maxInFlightRequests: 1, idempotent: false })
+  try {
+    await producer.connect()
+  } catch (error) {
+    throw kafkaError(error, 'connecting the producer')
+  }
+  return {
+    value: { write: (batches) => write(producer, batches) },
+    stop: () => producer.disconnect(),
+  }
+}
+
+async function write(producer: Producer, batches: readonly OutgoingBatch[]): Promise<readonly WrittenBatch[]> {
+  const filled = batches.filter((batch) => batch.records.length > 0)
+  if (filled.length === 0) return []
+  let metadata: RecordMetadata[]
+  try {
+    metadata = await producer.sendBatch({ acks: ALL, topicMessages: [...byTopic(filled)] })
+  } catch (error) {
+    throw kafkaError(error, `writing to ${[...new Set(filled.map((batch) => batch.topic))].join(', ')}`)
+  }
+  return filled.map(({ topic, partition }) => {
+    const answer = metadata.find((each) => each.topicName === topic && each.partition === partition)
+    if (answer === undefined) throw kafkaError(new Error('no answer'), `writing to ${topic}/${partition}`)
+    return {
+      topic,
+      partition,
+      baseOffset: Number(answer.baseOffset),
+      appendedAt: Number(answer.logAppendTime ?? -1),
+    }
+  })
+}
+
+function* byTopic(batches: readonly OutgoingBatch[]) {
+  for (const [topic, group] of Map.groupBy(batches, (batch) => batch.topic)) {
+    const messages = group.flatMap(({ partition, records }) =>
+      records.map(({ key, value, headers }) => ({
+        partition,
+        key,
+        value,
+        ...(headers === undefined ? {} : { headers: { ...headers } }),
+      })),
+    )
+    yield { topic, messages }
+  }
+}

@@ -1,0 +1,141 @@
+import type { KafkaMessage } from 'kafkajs'
+import type { TakeLimits } from './batch-source.ts'
+import type { RecordBatch } from './record-batch.ts'
+
+/** Fetched records of one partition that wait to be taken. */
+interface Chunk {
+  readonly messages: readonly KafkaMessage[]
+  /** Position behind the chunk: its last offset + 1, or more where the log has a gap there. */
+  readonly end: number
+  readonly arrivedAt: number
+}
+
+/** One assigned partition. A new assignment makes new lanes, so that whatever belongs to an old one is recognised. */
+export interface Lane {
+  readonly partition: number
+  readonly generation: string
+  /** Offset that the next fetched batch must start at; null until the lane's start is known. */
+  expected: number | null
+  /** Everything below has ended; null until something has. */
+  settledTo: number | null
+  committedTo: number | null
+  paused: boolean
+  strayFetches: number
+  queue: Chunk[]
+  queuedBytes: number
+  taken: LaneBatch | null
+}
+
+interface LaneBatch extends RecordBatch {
+  readonly messages: readonly KafkaMessage[]
+  readonly end: number
+  readonly arrivedAt: number
+}
+
+export function createLane(partition: number, generation: string): Lane {
+  return {
+    partition,
+    generation,
+    expected: null,
+    settledTo: null,
+    committedTo: null,
+    paused: false,
+    strayFetches: 0,
+    queue: [],
+    queuedBytes: 0,
+    taken: null,
+  }
+}
+
+export function enqueue(lane: Lane, messages: readonly KafkaMessage[], end: number, now: number): void {
+  lane.queue.push({ messages, end, arrivedAt: now })
+  lane.queuedBytes += bytesOf(messages)
+  lane.expected = end
+}
+
+/** Takes at most `maxRows` from the lane's oldest chunk. One batch of a lane is out at a time. */
+export function takeFrom(topic: string, lane: Lane, maxRows: number): RecordBatch | null {
+  const chunk = lane.queue[0]
+  if (chunk === undefined || lane.taken !== null || maxRows <= 0) return null
+  lane.queue.shift()
+  const messages = chunk.messages.slice(0, maxRows)
+  const rest = chunk.messages.slice(maxRows)
+  if (rest.length > 0) lane.queue.unshift({ ...chunk, messages: rest })
+  const end = rest[0] === undefined ? chunk.end : Number(rest[0].offset)
+  lane.taken = laneBatch(topic, lane, messages, end, chunk.arrivedAt)
+  lane.queuedBytes -= lane.taken.bytes
+  return lane.taken
+}
+
+/** False when the batch is not the lane's own (any more). */
+export function settleIn(lane: Lane, batch: RecordBatch, count: number): boolean {
+  const taken = lane.taken
+  if (taken === null || taken !== batch) return false
+  lane.taken = null
+  const rest = taken.messages.slice(count)
+  if (rest[0] === undefined) {
+    lane.settledTo = taken.end
+    return true
+  }
+  lane.queue.unshift({ messages: rest, end: taken.end, arrivedAt: taken.arrivedAt })
+  lane.queuedBytes += bytesOf(rest)
+  if (count > 0) lane.settledTo = Number(rest[0].offset)
+  return true
+}
+
+/** How long until the lanes' queue should be handed out, ms; 0 = now, null = nothing is queued. */
+export function readyInMs(lanes: Iterable<Lane>, limits: TakeLimits, now: number): number | null {
+  let rows = 0
+  let bytes = 0
+  let oldest = Number.POSITIVE_INFINITY
+  for (const lane of lanes) {
+    if (lane.taken !== null) continue
+    for (const chunk of lane.queue) rows += chunk.messages.length
+    bytes += lane.queuedBytes
+    oldest = Math.min(oldest, lane.queue[0]?.arrivedAt ?? Number.POSITIVE_INFINITY)
+  }
+  if (rows === 0) return null
+  if (rows >= limits.maxRows || bytes >= limits.maxBytes) return 0
+  return Math.max(0, oldest + limits.lingerMs - now)
+}
+
+function laneBatch(
+  topic: string,
+  lane: Lane,
+  messages: readonly KafkaMessage[],
+  end: number,
+  arrivedAt: number,
+): LaneBatch {
+  const at = (index: number): KafkaMessage => {
+    const message = messages[index]
+    if (message === undefined) throw new RangeError(`record ${index} of a batch of ${messages.length}`)
+    return message
+  }
+  return {
+    topic,
+    partition: lane.partition,
+    generation: lane.generation,
+    length: messages.length,
+    bytes: bytesOf(messages),
+    offset: (index) => Number(at(index).offset),
+    timestamp: (index) => Number(at(index).timestamp),
+    key: (index) => at(index).key,
+    value: (index) => at(index).value,
+    header: (index, name) => lastHeader(at(index).headers?.[name]),
+    headerNames: (index) => Object.keys(at(index).headers ?? {}),
+    messages,
+    end,
+    arrivedAt,
+  }
+}
+
+function lastHeader(header: Buffer | string | (Buffer | string)[] | undefined): Buffer | null {
+  const last = Array.isArray(header) ? header.at(-1) : header
+  return last === undefined ? null : Buffer.from(last)
+}
+
+function bytesOf(messages: readonly KafkaMessage[]): number {
+  let bytes = 0
+  for (const { key, value } of messages) bytes += (key?.length ?? 0) + (value?.length ?? 0)
+  return bytes
+}
