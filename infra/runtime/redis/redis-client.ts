@@ -1,0 +1,140 @@
+import { Redis } from 'ioredis'
+import { fatal, type MillraceError, retryable } from '../errors.ts'
+import type { Logger } from '../telemetry/logger.ts'
+
+export type RedisWrite =
+  | { readonly op: 'set'; readonly key: string; readonly value: Buffer | string }
+  | { readonly op: 'delete'; readonly key: string }
+  | { readonly op: 'hash-set'; readonly key: string; readonly field: string; readonly value: string }
+
+/**
+ * A connection to Redis that comes back by itself. Nothing is queued while it is away: every call then rejects with
+ * `redis_unavailable` (retry), at once or within the command timeout. `redis_refused` (crash): wrong user, password or
+ * rights. Calls may overlap.
+ */
+export interface RedisClient {
+  /** Values by key, null where there is none, all groups in one round trip. The keys of a group are read atomically. */
+  getMany(groups: readonly (readonly string[])[]): Promise<readonly (readonly (Buffer | null)[])[]>
+  /** Empty when there is no such key. */
+  getHash(key: string): Promise<Readonly<Record<string, string>>>
+  /** MULTI … EXEC: all of it or nothing. When it rejects, it may have happened nevertheless. */
+  transaction(writes: readonly RedisWrite[]): Promise<void>
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface RedisOptions {
+  /** `redis://` or `rediss://` (TLS), with user, password and database. */
+  readonly url: string
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string } | undefined
+  readonly commandTimeoutMs: number
+  readonly logger: Logger
+}
+
+const RECONNECT_MAX_MS = 2_000
+
+/** Begins to connect. A call made before the first connection is there waits for it, up to the command timeout. */
+export function connectRedis(options: RedisOptions): RedisClient {
+  const { url, tls, commandTimeoutMs, logger } = options
+  const redis = new Redis(url, {
+    ...(tls === undefined ? {} : { tls }),
+    protocol: 2,
+    disableClientInfo: true,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: commandTimeoutMs,
+    connectTimeout: commandTimeoutMs,
+    retryStrategy: (attempt) => Math.min(RECONNECT_MAX_MS, 50 * 2 ** Math.min(attempt, 10)),
+  })
+  /** Why there is no connection. */
+  let lost: Error | null = null
+  redis.on('error', (error: Error) => {
+    if (lost === null) logger.warn({ code: 'redis_unavailable', error: error.message }, 'Redis is unreachable')
+    lost = error
+  })
+  redis.on('ready', () => {
+    if (lost !== null) logger.info({}, 'Redis is reachable again')
+    lost = null
+  })
+
+  let opening: Promise<void> | null = firstConnection(redis, commandTimeoutMs).finally(() => {
+    opening = null
+  })
+
+  async function call<T>(what: string, command: () => Promise<T>): Promise<T> {
+    if (opening !== null) await opening
+    try {
+      return await command()
+    } catch (error) {
+      throw redisError(lost ?? error, what)
+    }
+  }
+
+  return {
+    getMany: (groups) =>
+      call('MGET', async () => {
+        const asked = groups.filter((group) => group.length > 0)
+        if (asked.length === 0) return groups.map(() => [])
+        const pipeline = redis.pipeline()
+        for (const group of asked) pipeline.mgetBuffer([...group])
+        const answers = (await pipeline.exec()) ?? []
+        let next = 0
+        return groups.map((group) => {
+          if (group.length === 0) return []
+          const [error, values] = answers[next++] ?? [new Error('no answer')]
+          if (error !== null) throw error
+          return values as (Buffer | null)[]
+        })
+      }),
+    getHash: (key) => call('HGETALL', () => redis.hgetall(key)),
+    transaction: (writes) =>
+      call('EXEC', async () => {
+        const multi = redis.multi()
+        for (const write of writes) {
+          if (write.op === 'set') multi.set(write.key, write.value)
+          else if (write.op === 'delete') multi.del(write.key)
+          else multi.hset(write.key, write.field, write.value)
+        }
+        for (const [error] of (await multi.exec()) ?? [[new Error('the transaction was discarded')]]) {
+          if (error !== null) throw error
+        }
+      }),
+    ping: () =>
+      call('PING', async () => {
+        await redis.ping()
+      }),
+    async close() {
+      redis.disconnect()
+    },
+  }
+}
+
+/** Resolves when the first attempt has succeeded or failed, or took too long. */
+async function firstConnection(redis: Redis, timeoutMs: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const settle = (): void => {
+      clearTimeout(timer)
+      redis.off('ready', settle)
+      redis.off('close', settle)
+      resolve()
+    }
+    const timer = setTimeout(settle, timeoutMs)
+    redis.on('ready', settle)
+    redis.on('close', settle)
+  })
+}
+
+const REFUSED = new Set(['NOAUTH', 'WRONGPASS', 'NOPERM'])
+const TEMPORARY = new Set(['LOADING', 'READONLY', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN', 'BUSY', 'OOM', 'MISCONF'])
+
+/** Redis puts an error's code before its text; an error of another kind never reached Redis or came back from it. */
+function redisError(error: unknown, command: string): MillraceError {
+  const { name, message } = error as Error
+  if (name === 'ReplyError') {
+    const code = /^[A-Z]+/.exec(message)?.[0] ?? ''
+    if (REFUSED.has(code)) return fatal('redis_refused', `Redis refused ${command}: ${message}`, error)
+    if (!TEMPORARY.has(code)) return fatal('redis_error', `Redis could not carry out ${command}: ${message}`, error)
+  }
+  return retryable('redis_unavailable', `Redis did not answer ${command}: ${message}`, error)
+}
