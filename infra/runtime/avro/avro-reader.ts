@@ -1,14 +1,17 @@
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
 import type { Clock } from '../clock.ts'
-import { fateOf, MillraceError } from '../errors.ts'
+import { fateOf } from '../errors.ts'
 import { type AvroType, parseAvroSchema } from './avro-type.ts'
 import type { SchemaRegistry } from './schema-registry.ts'
 import { wireSchemaId } from './wire-format.ts'
 
 export type Decoded<T> =
   | { readonly ok: true; readonly record: T; readonly schemaId: number }
+  /** The registry does not know the writer schema yet: defer the record, it may be known soon. */
+  | { readonly ok: false; readonly pending: true; readonly message: string }
   | {
       readonly ok: false
+      readonly pending: false
       readonly reason: 'not_avro' | 'unknown_schema' | 'undecodable' | 'incompatible_schema'
       readonly message: string
     }
@@ -16,9 +19,9 @@ export type Decoded<T> =
 /** Decodes values of any writer schema to one reader schema. */
 export interface AvroReader<T> {
   /**
-   * Fetches the writer schemas that are not at hand. Ids that the registry does not know are asked for again, with
-   * back-off, for `unknownSchemaWaitMs`; until then this rejects with `unknown_schema` (retry), after it they stay
-   * unknown for that long. Rejects with `registry_unavailable` (retry).
+   * Fetches the writer schemas that are not at hand. An id that the registry does not know is pending and asked for
+   * again at each call for `unknownSchemaWaitMs`; then it counts as unknown, and is not asked for, for as long again.
+   * Rejects with `registry_unavailable` (retry).
    */
   prepare(values: Iterable<Buffer | null>): Promise<void>
   /** Call after `prepare` has seen the value. Never throws for what is in the value. */
@@ -47,20 +50,15 @@ export function createAvroReader<T>(options: AvroReaderOptions): AvroReader<T> {
   async function learn(id: number): Promise<void> {
     const before = writers.get(id)
     if (before !== undefined && before.state !== 'unknown') return
-    if (before !== undefined && clock.now() - before.since > unknownSchemaWaitMs) {
-      if (clock.now() - before.since < 2 * unknownSchemaWaitMs) return
-      writers.delete(id)
-    }
+    const unknownForMs = before === undefined ? 0 : clock.now() - before.since
+    if (unknownForMs > unknownSchemaWaitMs && unknownForMs <= 2 * unknownSchemaWaitMs) return
     const schema = await registry.schemaById(id)
     if (schema !== null) {
       writers.set(id, compatibleWriter(reader, schema, id))
       return
     }
-    const since = before?.since ?? clock.now()
-    writers.set(id, { state: 'unknown', since })
-    if (clock.now() - since <= unknownSchemaWaitMs) {
-      throw new MillraceError('retry', 'unknown_schema', `the registry does not know schema ${id} yet`)
-    }
+    const kept = unknownForMs > 2 * unknownSchemaWaitMs ? undefined : before
+    writers.set(id, { state: 'unknown', since: kept?.since ?? clock.now() })
   }
 
   return {
@@ -76,7 +74,12 @@ export function createAvroReader<T>(options: AvroReaderOptions): AvroReader<T> {
     decode(value) {
       const schemaId = value === null ? null : wireSchemaId(value)
       if (value === null || schemaId === null) {
-        return { ok: false, reason: 'not_avro', message: 'the value is not in the Confluent Avro wire format' }
+        return {
+          ok: false,
+          pending: false,
+          reason: 'not_avro',
+          message: 'the value is not in the Confluent Avro wire format',
+        }
       }
       const writer = writers.get(schemaId)
       switch (writer?.state) {
@@ -85,13 +88,16 @@ export function createAvroReader<T>(options: AvroReaderOptions): AvroReader<T> {
             return { ok: true, record: writer.read(value) as T, schemaId }
           } catch (error) {
             // whatever a decoder throws on hostile bytes is about these bytes alone
-            return { ok: false, reason: 'undecodable', message: (error as Error).message }
+            return { ok: false, pending: false, reason: 'undecodable', message: (error as Error).message }
           }
         case 'incompatible':
-          return { ok: false, reason: 'incompatible_schema', message: writer.message }
+          return { ok: false, pending: false, reason: 'incompatible_schema', message: writer.message }
         case 'unknown':
-        case undefined:
-          return { ok: false, reason: 'unknown_schema', message: `the registry does not know schema ${schemaId}` }
+        case undefined: {
+          const message = `the registry does not know schema ${schemaId}`
+          const pending = writer === undefined || clock.now() - writer.since <= unknownSchemaWaitMs
+          return pending ? { ok: false, pending, message } : { ok: false, pending, reason: 'unknown_schema', message }
+        }
       }
     },
   }

@@ -14,9 +14,9 @@ export interface BatchSource {
   take(limits: TakeLimits): Promise<readonly RecordBatch[]>
   /**
    * The first `count` records of a batch from `take` have ended: their offsets may be committed. The others return to the
-   * front of their lane. A batch of a partition that was lost meanwhile is ignored. Each batch is settled exactly once.
+   * front of their lane, which hands them out again after `holdMs`. A batch of a partition that was lost meanwhile is ignored. Each batch is settled exactly once.
    */
-  settle(batch: RecordBatch, count: number): void
+  settle(batch: RecordBatch, count: number, holdMs: number): void
   /** First step of a shutdown: from now on `take` resolves with nothing, and what is out can still be settled. */
   endIntake(): void
   /** False once the batch's partition has been taken away: its outputs should not be written any more. */

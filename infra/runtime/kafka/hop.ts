@@ -56,8 +56,8 @@ export interface SettledRound {
 export interface Hop {
   /** Resolves when the hop has ended after `stop`; rejects with what it did not understand. */
   readonly ended: Promise<void>
-  /** Epoch ms of the last time the loop came round, waiting for records included: what liveness looks at. */
-  lastTurn(): number
+  /** Time since the round in progress began or was last tried; 0 while it waits for records. What liveness looks at. */
+  workingForMs(): number
   /** Ends the intake, lets the round in progress finish, or gives it up when it is waiting to be tried again. */
   stop(): Promise<void>
 }
@@ -65,15 +65,18 @@ export interface Hop {
 export function startHop(options: HopOptions): Hop {
   const { source, clock } = options
   const stopping = new AbortController()
-  let turn = clock.now()
+  let turn = clock.monotonic()
+  let waiting = false
 
   async function loop(): Promise<void> {
     for (;;) {
-      turn = clock.now()
+      waiting = true
       const batches = await source.take(options.limits)
+      waiting = false
+      turn = clock.monotonic()
       if (batches.length === 0) return
       const settled = await settleWithRetries(options, batches, stopping.signal, () => {
-        turn = clock.now()
+        turn = clock.monotonic()
       })
       if (!settled) return
     }
@@ -84,7 +87,7 @@ export function startHop(options: HopOptions): Hop {
   ended.catch(() => {})
   return {
     ended,
-    lastTurn: () => turn,
+    workingForMs: () => (waiting ? 0 : clock.monotonic() - turn),
     async stop() {
       source.endIntake()
       stopping.abort()
@@ -104,7 +107,7 @@ async function settleWithRetries(
   for (let attempt = 1; ; attempt++) {
     try {
       const round = await handleOnce(options, batches, attempt)
-      await settle(options, round, stopping)
+      settle(options, round)
       return true
     } catch (error) {
       if (fateOf(error) !== 'retry') throw error
@@ -136,21 +139,15 @@ async function handleOnce(options: HopOptions, batches: readonly RecordBatch[], 
   return { outcomes: kept, startedAt }
 }
 
-async function settle(options: HopOptions, round: Round, stopping: AbortSignal): Promise<void> {
-  const { source, observer, clock } = options
-  const deferred = round.outcomes.filter((outcome) => outcome.deferral !== null)
-  for (const { batch, deferral } of deferred) {
+function settle(options: HopOptions, round: Round): void {
+  const { source, observer, clock, retry } = options
+  for (const { batch, settled, deferral } of round.outcomes) {
+    // a lane that waits is held back for a while, so that it does not spin; the others flow on
+    source.settle(batch, settled, deferral === null ? 0 : backoffMs(retry, 2))
     if (deferral === null) continue
     observer.deferred({ partition: batch.partition, offset: batch.offset(deferral.index), ...deferral })
   }
   observer.settled(summarise(round, clock))
-  for (const { batch, settled, deferral } of round.outcomes) {
-    if (deferral === null) source.settle(batch, settled)
-  }
-  if (deferred.length === 0) return
-  // lanes that wait are given back only after a pause, so that they do not spin
-  await clock.sleep(backoffMs(options.retry, 2), stopping)
-  for (const { batch, settled } of deferred) source.settle(batch, settled)
 }
 
 function deadLetterBatches(

@@ -206,7 +206,7 @@ export async function startKafkaSource(
     const taken: RecordBatch[] = []
     let rows = limits.maxRows
     for (const lane of [...order.slice(turn), ...order.slice(0, turn)]) {
-      const batch = takeFrom(topic, lane, rows)
+      const batch = takeFrom(topic, lane, rows, clock.monotonic())
       if (batch === null) continue
       taken.push(batch)
       rows -= batch.length
@@ -239,9 +239,9 @@ export async function startKafkaSource(
           })
         }
       },
-      settle(batch, count) {
+      settle(batch, count, holdMs) {
         const lane = lanes.get(batch.partition)
-        if (lane !== undefined && settleIn(lane, batch, count)) wake()
+        if (lane !== undefined && settleIn(lane, batch, count, clock.monotonic() + holdMs)) wake()
       },
       endIntake,
       owns: (batch) => lanes.get(batch.partition)?.taken === batch,

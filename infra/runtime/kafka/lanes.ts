@@ -21,6 +21,8 @@ export interface Lane {
   committedTo: number | null
   paused: boolean
   strayFetches: number
+  /** Monotonic ms before which nothing is handed out. */
+  heldUntil: number
   queue: Chunk[]
   queuedBytes: number
   taken: LaneBatch | null
@@ -41,6 +43,7 @@ export function createLane(partition: number, generation: string): Lane {
     committedTo: null,
     paused: false,
     strayFetches: 0,
+    heldUntil: 0,
     queue: [],
     queuedBytes: 0,
     taken: null,
@@ -54,9 +57,9 @@ export function enqueue(lane: Lane, messages: readonly KafkaMessage[], end: numb
 }
 
 /** Takes at most `maxRows` from the lane's oldest chunk. One batch of a lane is out at a time. */
-export function takeFrom(topic: string, lane: Lane, maxRows: number): RecordBatch | null {
+export function takeFrom(topic: string, lane: Lane, maxRows: number, now: number): RecordBatch | null {
   const chunk = lane.queue[0]
-  if (chunk === undefined || lane.taken !== null || maxRows <= 0) return null
+  if (chunk === undefined || lane.taken !== null || maxRows <= 0 || lane.heldUntil > now) return null
   lane.queue.shift()
   const messages = chunk.messages.slice(0, maxRows)
   const rest = chunk.messages.slice(maxRows)
@@ -68,10 +71,11 @@ export function takeFrom(topic: string, lane: Lane, maxRows: number): RecordBatc
 }
 
 /** False when the batch is not the lane's own (any more). */
-export function settleIn(lane: Lane, batch: RecordBatch, count: number): boolean {
+export function settleIn(lane: Lane, batch: RecordBatch, count: number, heldUntil: number): boolean {
   const taken = lane.taken
   if (taken === null || taken !== batch) return false
   lane.taken = null
+  lane.heldUntil = heldUntil
   const rest = taken.messages.slice(count)
   if (rest[0] === undefined) {
     lane.settledTo = taken.end
@@ -88,15 +92,20 @@ export function readyInMs(lanes: Iterable<Lane>, limits: TakeLimits, now: number
   let rows = 0
   let bytes = 0
   let oldest = Number.POSITIVE_INFINITY
+  let released = Number.POSITIVE_INFINITY
   for (const lane of lanes) {
-    if (lane.taken !== null) continue
+    if (lane.taken !== null || lane.queue.length === 0) continue
+    if (lane.heldUntil > now) {
+      released = Math.min(released, lane.heldUntil - now)
+      continue
+    }
     for (const chunk of lane.queue) rows += chunk.messages.length
     bytes += lane.queuedBytes
     oldest = Math.min(oldest, lane.queue[0]?.arrivedAt ?? Number.POSITIVE_INFINITY)
   }
-  if (rows === 0) return null
   if (rows >= limits.maxRows || bytes >= limits.maxBytes) return 0
-  return Math.max(0, oldest + limits.lingerMs - now)
+  const inMs = Math.min(released, Math.max(0, oldest + limits.lingerMs - now))
+  return Number.isFinite(inMs) ? inMs : null
 }
 
 function laneBatch(
