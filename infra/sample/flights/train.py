@@ -102,7 +102,9 @@ def plain(values: np.ndarray) -> list[float | None]:
 
 def to_json(value, indent: int = 0, used: int = 0) -> str:
     """JSON that the repository's formatter leaves as it is: on one line where it fits, else one item a line."""
-    flat = json.dumps(value, ensure_ascii=False)
+    flat = json.dumps(value)
+    if isinstance(value, float):
+        flat = re.sub(r"e-0(\d)$", r"e-\1", flat)
     if isinstance(value, dict):
         flat = "{ " + ", ".join(f"{json.dumps(k)}: {to_json(v, 0, -(10**9))}" for k, v in value.items()) + " }"
     elif isinstance(value, list):
