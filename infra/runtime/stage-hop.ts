@@ -121,7 +121,7 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
     clock,
     observer: {
       settled(round) {
-        waitingFor = null
+        if (round.deferredLanes === 0) waitingFor = null
         report.settled(round)
         options.observer?.settled?.(round)
       },

@@ -49,6 +49,7 @@ export interface SettledRound {
   readonly recordsOut: number
   readonly rejectedByReason: ReadonlyMap<string, number>
   readonly batches: number
+  readonly deferredLanes: number
   readonly largestBatch: number
   readonly busyMs: number
 }
@@ -141,13 +142,13 @@ async function handleOnce(options: HopOptions, batches: readonly RecordBatch[], 
 
 function settle(options: HopOptions, round: Round): void {
   const { source, observer, clock, retry } = options
+  observer.settled(summarise(round, clock))
   for (const { batch, settled, deferral } of round.outcomes) {
     // a lane that waits is held back for a while, so that it does not spin; the others flow on
     source.settle(batch, settled, deferral === null ? 0 : backoffMs(retry, 2))
     if (deferral === null) continue
     observer.deferred({ partition: batch.partition, offset: batch.offset(deferral.index), ...deferral })
   }
-  observer.settled(summarise(round, clock))
 }
 
 function deadLetterBatches(
@@ -191,6 +192,7 @@ function summarise(round: Round, clock: Clock): SettledRound {
     recordsOut: recordsIn - rejected,
     rejectedByReason,
     batches: round.outcomes.length,
+    deferredLanes: round.outcomes.filter(({ deferral }) => deferral !== null).length,
     largestBatch,
     busyMs: clock.monotonic() - round.startedAt,
   }
