@@ -1,0 +1,48 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+
+const LOOPBACK = '127.0.0.1'
+
+/** A port of this machine's loopback address, and the variable that moves it elsewhere. */
+export interface NamedPort {
+  port: number
+  owner: string
+  variable: string
+}
+
+async function listen(port: number): Promise<{ port: number; close(): Promise<void> }> {
+  const server = createServer().listen(port, LOOPBACK)
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('a TCP server has no port')
+  return {
+    port: address.port,
+    close: async () => {
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+/** Rejects when a port is taken, naming each and the variable that moves it. */
+export async function requireFreePorts(ports: readonly NamedPort[]): Promise<void> {
+  const taken: string[] = []
+  for (const { port, owner, variable } of ports) {
+    try {
+      await (await listen(port)).close()
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      if (code !== 'EADDRINUSE' && code !== 'EACCES') throw error
+      const why = code === 'EACCES' ? 'may not be opened by this user' : 'is taken'
+      taken.push(`Port ${port} (${owner}) ${why}: set ${variable} to another one.`)
+    }
+  }
+  if (taken.length > 0) throw new Error(taken.join('\n'))
+}
+
+/** Ports nobody listens on at the moment, all different. */
+export async function freePorts(count: number): Promise<number[]> {
+  const open = await Promise.all(Array.from({ length: count }, () => listen(0)))
+  await Promise.all(open.map(({ close }) => close()))
+  return open.map(({ port }) => port)
+}
