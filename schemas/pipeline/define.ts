@@ -63,6 +63,12 @@ export interface Derived<Event, Value> {
   readonly [eventMark]?: (event: Event) => void
 }
 
+/** The event's side of a table's key: fields, or derived from them, in the key's order. */
+type KeyParts<Event> = readonly (FieldOf<Event> | Derived<Event, Scalar>)[]
+
+/** Types a key that several lookups share. */
+export type LookupKey<Records extends PipelineRecords> = KeyParts<Records['event']>
+
 export interface LookupFeature<Event, Tables> {
   readonly kind: 'lookup'
   readonly table: string
@@ -165,7 +171,7 @@ export function definePipeline<Records extends PipelineRecords>(
   return definition
 }
 
-/** A number or timestamp, as it is. */
+/** A number, as a float32. */
 export function number<Event>(field: FieldHolding<Event, number | null>, options: Missing = {}): NumberFeature<Event> {
   return { kind: 'number', field, ...options }
 }
@@ -196,11 +202,11 @@ export function derive<Event, const Fields extends readonly FieldOf<Event>[], Va
   return { kind: 'derive', fields, compute, ...options }
 }
 
-/** A column of the table's row under the key `by`: fields of the event, or derived from them, in the key's order. */
+/** A column of the table's row under the key `by`; lookups with equal keys share one read. */
 export function lookup<Event, Tables, Table extends FieldOf<Tables>>(
   table: Table,
   column: FieldHolding<Tables[Table], number | boolean | null>,
-  options: Missing & { readonly by: readonly (FieldOf<Event> | Derived<Event, Scalar>)[] },
+  options: Missing & { readonly by: KeyParts<Event> },
 ): LookupFeature<Event, Tables> {
   return { kind: 'lookup', table, column, ...options }
 }

@@ -1,0 +1,14 @@
+/** The values of each category that the model was trained on, in its order. */
+
+export const CARRIERS = ['9E', 'AA', 'AS', 'B6', 'DL', 'EV', 'F9', 'FL', 'HA', 'MQ', 'OO', 'UA', 'US', 'VX', 'WN', 'YV']
+
+export const ORIGINS = ['EWR', 'JFK', 'LGA']
+
+export const DESTINATIONS = `
+  ALB ATL AUS AVL BDL BGR BHM BNA BOS BQN BTV BUF BUR BWI BZN CAE CAK CHO CHS CLE CLT CMH CRW CVG DAY
+  DCA DEN DFW DSM DTW EGE EYW FLL GRR GSO GSP HDN HNL HOU IAD IAH IND JAC JAX LAS LAX LGB MCI MCO MDW
+  MEM MHT MIA MKE MSN MSP MSY MTJ MYR OAK OKC OMA ORD ORF PBI PDX PHL PHX PIT PSE PSP PVD PWM RDU RIC
+  ROC RSW SAN SAT SAV SDF SEA SFO SJC SJU SLC SMF SNA SRQ STL STT SYR TPA TUL TYS XNA
+`
+  .trim()
+  .split(/\s+/)
