@@ -1,0 +1,31 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { loadPipeline } from '../../../schemas/pipeline/load.ts'
+import { startKafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
+import { commandConnections } from '../connections.ts'
+import { declareTopics } from '../deployment/declare-topics.ts'
+
+export function register(program: Command): void {
+  program
+    .command('topics')
+    .description('declare the topics of a pipeline; safe to repeat')
+    .argument('<folder>', 'pipeline folder')
+    .option('--partitions <n>', 'lanes, when the events topic does not exist yet', positive, 4)
+    .option('--allow-single-replica', 'accept a cluster that loses data with one broker', false)
+    .action(async (folder: string, options: { partitions: number; allowSingleReplica: boolean }) => {
+      const pipeline = await loadPipeline(folder)
+      const admin = await startKafkaAdmin(commandConnections(process.env).kafka)
+      try {
+        for (const { topic, partitions, state } of await declareTopics(admin.value, pipeline, options)) {
+          console.log(`${state.padEnd(9)}  ${topic} (${partitions} partition${partitions === 1 ? '' : 's'})`)
+        }
+      } finally {
+        await admin.stop()
+      }
+    })
+}
+
+export function positive(text: string): number {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('must be a whole number above 0.')
+  return value
+}

@@ -1,0 +1,35 @@
+import { Command } from 'commander'
+import { PipelineError } from '../../schemas/pipeline/problems.ts'
+import { describeError } from '../runtime/errors.ts'
+import { register as registerDoctor } from './commands/doctor.ts'
+import { register as registerGenerate } from './commands/generate.ts'
+import { register as registerLint } from './commands/lint.ts'
+import { register as registerMigrate } from './commands/migrate.ts'
+import { register as registerNew } from './commands/new.ts'
+import { register as registerSchemas } from './commands/schemas.ts'
+import { register as registerTest } from './commands/test.ts'
+import { register as registerTopics } from './commands/topics.ts'
+import { register as registerUp } from './commands/up.ts'
+
+const program = new Command('millrace').description('Streaming inference on Kafka').showHelpAfterError()
+for (const register of [
+  registerUp,
+  registerNew,
+  registerLint,
+  registerTest,
+  registerGenerate,
+  registerTopics,
+  registerSchemas,
+  registerMigrate,
+  registerDoctor,
+]) {
+  register(program)
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof PipelineError) console.error(error.message)
+  else console.error(`millrace: ${describeError(error).message}`)
+  process.exitCode = 1
+}

@@ -1,0 +1,74 @@
+import type { BatchSource } from '../../infra/runtime/kafka/batch-source.ts'
+import type { RecordBatch } from '../../infra/runtime/kafka/record-batch.ts'
+import type { OutgoingBatch, RecordWriter } from '../../infra/runtime/kafka/record-writer.ts'
+
+export interface MemoryRecord {
+  readonly key?: Buffer | null
+  readonly value?: Buffer | null
+  readonly timestamp?: number
+  readonly headers?: Readonly<Record<string, Buffer>>
+}
+
+/** A batch without a broker, for what is decided from a batch alone. */
+export function memoryBatch(options: {
+  readonly topic: string
+  readonly partition: number
+  readonly offsets?: readonly number[]
+  readonly records?: readonly MemoryRecord[]
+  readonly generation?: string
+}): RecordBatch {
+  const records = options.records ?? (options.offsets ?? []).map((): MemoryRecord => ({}))
+  const at = (index: number): MemoryRecord => records[index] ?? {}
+  return {
+    topic: options.topic,
+    partition: options.partition,
+    generation: options.generation ?? 'generation',
+    length: records.length,
+    bytes: records.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0),
+    offset: (index) => options.offsets?.[index] ?? index,
+    timestamp: (index) => at(index).timestamp ?? 0,
+    key: (index) => at(index).key ?? null,
+    value: (index) => at(index).value ?? null,
+    header: (index, name) => at(index).headers?.[name] ?? null,
+    headerNames: (index) => Object.keys(at(index).headers ?? {}),
+  }
+}
+
+export interface Settlement {
+  readonly batch: RecordBatch
+  readonly count: number
+  readonly holdMs: number
+}
+
+/** Hands out the given rounds, then ends; records what is settled. */
+export function memorySource(rounds: readonly (readonly RecordBatch[])[]): BatchSource & {
+  readonly settlements: Settlement[]
+  readonly lost: Set<RecordBatch>
+} {
+  const waiting = [...rounds]
+  const settlements: Settlement[] = []
+  const lost = new Set<RecordBatch>()
+  return {
+    settlements,
+    lost,
+    take: async () => waiting.shift() ?? [],
+    settle: (batch, count, holdMs) => void settlements.push({ batch, count, holdMs }),
+    endIntake: () => void waiting.splice(0),
+    owns: (batch) => !lost.has(batch),
+  }
+}
+
+/** Keeps what is written; `failures` are thrown first, one per call. */
+export function memoryWriter(failures: unknown[] = []): RecordWriter & { readonly written: OutgoingBatch[] } {
+  const written: OutgoingBatch[] = []
+  return {
+    written,
+    async write(batches) {
+      const failure = failures.shift()
+      if (failure !== undefined) throw failure
+      const filled = batches.filter(({ records }) => records.length > 0)
+      written.push(...filled)
+      return filled.map(({ topic, partition }) => ({ topic, partition, baseOffset: 0, appendedAt: -1 }))
+    },
+  }
+}
