@@ -1,0 +1,49 @@
+import type { DeadLetterReason } from '../schemas/dead-letter-reasons.ts'
+import type { CompiledModelChoice } from '../schemas/pipeline/compiled.ts'
+import type { ModelManifest } from '../schemas/pipeline/manifest.ts'
+
+/** What a model's output row says. */
+export interface Answer {
+  readonly score: number
+  /** Name of the largest output, where the model names its outputs. */
+  readonly label: string | null
+  readonly outputs: readonly number[]
+}
+
+export interface OutputProblem {
+  readonly reason: DeadLetterReason
+  readonly message: string
+}
+
+/** Rounding of a float32: a softmax may add up to a little more than 1. */
+const RANGE_SLACK = 1e-6
+
+/** Checks an output row [manifest.output.width] and picks the score that the pipeline asks for. */
+export function readOutputs(
+  manifest: ModelManifest,
+  choice: CompiledModelChoice,
+  row: Float32Array,
+): { readonly ok: true; readonly answer: Answer } | { readonly ok: false; readonly problem: OutputProblem } {
+  const { tensor, range, classes } = manifest.output
+  let largest = 0
+  for (let at = 0; at < row.length; at++) {
+    const value = row[at] as number
+    if (!Number.isFinite(value)) {
+      return { ok: false, problem: { reason: 'output_not_finite', message: `${tensor}[${at}] is ${value}` } }
+    }
+    if (range !== null && !within(value, range)) {
+      const message = `${tensor}[${at}] is ${value}, outside ${range[0]} to ${range[1]}`
+      return { ok: false, problem: { reason: 'output_out_of_range', message } }
+    }
+    if (value > (row[largest] as number)) largest = at
+  }
+  const { index } = choice.output
+  const score = row[index === 'max' ? largest : index] as number
+  return { ok: true, answer: { score, label: classes?.[largest] ?? null, outputs: Array.from(row) } }
+}
+
+function within(value: number, [low, high]: readonly [number, number]): boolean {
+  return (
+    value >= low - RANGE_SLACK * Math.max(1, Math.abs(low)) && value <= high + RANGE_SLACK * Math.max(1, Math.abs(high))
+  )
+}
