@@ -40,6 +40,11 @@ export function tableTopic(pipeline: string, table: string): string {
   return `${pipeline}.${table}`
 }
 
+/** One consumer group per reader and input topic: `processors`, `inference`, `sinks.labels`, … */
+export function consumerGroup(pipeline: string, reader: string): string {
+  return `${pipeline}.${reader}`
+}
+
 /** Registry subject of a topic's values. */
 export function valueSubject(topic: string): string {
   return `${topic}-value`
