@@ -1,0 +1,16 @@
+import type { Clock } from '../../infra/runtime/clock.ts'
+
+/** Time that moves when it is told to. */
+export function manualClock(startMs = 1_000_000): Clock & { advance(ms: number): void } {
+  let at = startMs
+  return {
+    now: () => at,
+    monotonic: () => at,
+    sleep: async (ms) => {
+      at += ms
+    },
+    advance(ms) {
+      at += ms
+    },
+  }
+}
