@@ -9,10 +9,19 @@ export interface AvroType {
   encode(schemaId: number, record: unknown): Buffer
   /** What is wrong with a record: the first bad field and its value's type; null when it is valid. */
   problem(record: unknown): string | null
+  /** The first field of a record that the schema does not have, as in `engine.fule`; `encode` would leave it out. */
+  undeclared(record: unknown): string | null
   /** Reader of values that `writer` wrote, to this schema's shape; throws `incompatible_schema` (reject) if there is none. */
   readerOf(writer: AvroType): (value: Buffer) => unknown
   /** The vendor's type, for `readerOf`. */
   readonly native: avro.Type
+}
+
+function undeclaredField(path: readonly string[], value: unknown, type: avro.Type): string | null {
+  if (!(type instanceof avro.types.RecordType) || typeof value !== 'object' || value === null) return null
+  const declared = new Set(type.fields.map(({ name }) => name))
+  const name = Object.keys(value).find((key) => !declared.has(key))
+  return name === undefined ? null : [...path, name].join('.')
 }
 
 /** Encodes into one slab that grows to the largest record; records are copied out of it. */
@@ -42,6 +51,16 @@ function avroType(native: avro.Type): AvroType {
   return {
     native,
     problem,
+    undeclared(record) {
+      let found: string | null = null
+      native.isValid(record, {
+        noUndeclaredFields: true,
+        errorHook: (path, value, type) => {
+          found ??= undeclaredField(path, value, type)
+        },
+      })
+      return found
+    },
     encode(schemaId, record) {
       for (;;) {
         let end: number
