@@ -1,0 +1,203 @@
+/**
+ * The views that a pipeline's users query:
+ *
+ *   <pipeline>_predictions  every prediction once, one named column per feature
+ *   <pipeline>_quality      predictions whose label has arrived, with the label
+ *
+ * A feature is shown as an analyst would write it: a number (NULL = missing), a flag as Bool, a category as its text,
+ * with the code that the model saw beside it in <name>_code. What the model saw, NaN included, is in `features`.
+ */
+import type { FeatureSet, FeatureType } from '../pipeline/compiled.ts'
+
+export interface PipelineViewsInput {
+  /** Pipeline name. */
+  readonly name: string
+  /** Its columns become the view's. */
+  readonly featureSet: FeatureSet
+  /** Every set that rows may have been written with; the current one need not be among them. */
+  readonly knownFeatureSets: readonly FeatureSet[]
+}
+
+/** Columns of `predictions` that both views show as they are. */
+const COMMON_COLUMNS = [
+  'tenant',
+  'segment',
+  'event_id',
+  'event_time',
+  'ingested_at',
+  'scored_at',
+  'written_at',
+  'model',
+  'model_version',
+  'role',
+  'score',
+  'label',
+  'degraded',
+] as const
+
+const DETAIL_COLUMNS = [
+  'outputs',
+  'provider',
+  'batch_rows',
+  'model_digest',
+  'traceparent',
+  'event_schema_id',
+  'feature_set',
+  'features',
+  'origin_generation',
+  'kafka_partition',
+  'origin_offset',
+  'kafka_offset',
+] as const
+
+/** View names begin with this; a pipeline name has no underscore, so two pipelines never share one. */
+export function viewPrefix(pipeline: string): string {
+  return pipeline.replaceAll('-', '_')
+}
+
+/** Statements to run in order; each replaces what was there. */
+export function pipelineViews(input: PipelineViewsInput): readonly string[] {
+  return [predictionsView(input), qualityView(input.name)]
+}
+
+function predictionsView({ name, featureSet, knownFeatureSets }: PipelineViewsInput): string {
+  const sets = distinctSets([featureSet, ...knownFeatureSets])
+  const taken = new Set<string>([...COMMON_COLUMNS, ...DETAIL_COLUMNS, 'request_id'])
+  const names = featureSet.features.map((feature) => unusedName(feature.name, taken))
+  const columns = featureSet.features.flatMap((feature, index) => {
+    const column = names[index] ?? feature.name
+    const value = `${shownValue(feature.name, feature, sets)} AS ${identifier(column)}`
+    if (feature.type !== 'category') return [value]
+    const code = unusedName(`${column}_code`, taken)
+    return [value, `${numberOf(rawValue(feature.name, sets))} AS ${identifier(code)}`]
+  })
+  return [
+    `CREATE OR REPLACE VIEW ${identifier(`${viewPrefix(name)}_predictions`)} AS`,
+    'SELECT',
+    [
+      ...COMMON_COLUMNS.map(sourceColumn),
+      ...columns,
+      ...DETAIL_COLUMNS.map(sourceColumn),
+      `${REQUEST_ID} AS request_id`,
+    ].join(',\n'),
+    'FROM predictions AS p FINAL',
+    `WHERE p.pipeline = ${text(name)}`,
+    FINAL_BY_PARTITION,
+  ].join('\n')
+}
+
+/** See schemas/request-id.ts. */
+const REQUEST_ID =
+  "concat(p.pipeline, '.', formatDateTime(p.ingested_at, '%Y%m%d'), '.', toString(p.kafka_partition), '.', toString(p.origin_offset))"
+
+/** Copies of a prediction share its partition (see 0001_predictions.sql), so FINAL need not look across partitions. */
+const FINAL_BY_PARTITION = 'SETTINGS do_not_merge_across_partitions_select_final = 1'
+
+function qualityView(name: string): string {
+  const view = identifier(`${viewPrefix(name)}_quality`)
+  return `CREATE OR REPLACE VIEW ${view} AS
+SELECT
+${COMMON_COLUMNS.map(sourceColumn).join(',\n')},
+    l.kind AS label_kind,
+    if(l.kind = 'class', NULL, l.value) AS label_value,
+    if(l.kind = 'class', l.class, NULL) AS label_class,
+    l.label_time AS label_time,
+    -- a class is compared with the most probable one, a truth with the score's side of one half; a number is never "correct"
+    multiIf(
+        l.kind = 'boolean', (p.score >= 0.5) = (l.value = 1),
+        l.kind = 'class', p.label = l.class,
+        NULL
+    ) AS correct,
+    if(l.kind = 'class', NULL, p.score - l.value) AS error
+FROM predictions AS p FINAL
+INNER JOIN
+(
+    SELECT tenant, event_id, kind, value, toString(class) AS class, label_time FROM labels FINAL WHERE pipeline = ${text(name)}
+) AS l ON l.tenant = p.tenant AND l.event_id = p.event_id
+WHERE p.pipeline = ${text(name)}
+${FINAL_BY_PARTITION}`
+}
+
+type Feature = FeatureSet['features'][number]
+
+interface Position {
+  readonly digest: string
+  /** 1-based place in `features`. */
+  readonly place: number
+  readonly type: FeatureType
+}
+
+function distinctSets(sets: readonly FeatureSet[]): readonly FeatureSet[] {
+  return [...new Map(sets.map((set) => [set.digest, set])).values()]
+}
+
+/** Where each set that has the feature keeps it. A feature that changed its type is another one. */
+function positionsOf(name: string, type: FeatureType['type'], sets: readonly FeatureSet[]): readonly Position[] {
+  return sets.flatMap(({ digest, features }) => {
+    const index = features.findIndex((feature) => feature.name === name && feature.type === type)
+    const feature = features[index]
+    return feature === undefined ? [] : [{ digest, place: index + 1, type: feature }]
+  })
+}
+
+function shownValue(name: string, feature: Feature, sets: readonly FeatureSet[]): string {
+  const positions = positionsOf(name, feature.type, sets)
+  switch (feature.type) {
+    case 'float32':
+      return numberOf(choose(positions, ({ place }) => `p.features[${place}]`, NAN))
+    case 'flag':
+      return choose(
+        positions,
+        ({ place }) => `multiIf(p.features[${place}] = 1, true, p.features[${place}] = 0, false, NULL)`,
+        'NULL',
+      )
+    case 'category':
+      return choose(positions, categoryText, 'NULL')
+  }
+}
+
+function rawValue(name: string, sets: readonly FeatureSet[]): string {
+  return choose(positionsOf(name, 'category', sets), ({ place }) => `p.features[${place}]`, NAN)
+}
+
+const NAN = "toFloat32('nan')"
+
+function numberOf(value: string): string {
+  return `if(isNaN(${value}), NULL, ${value})`
+}
+
+/** NULL for a missing value and for one that the set does not list. */
+function categoryText({ place, type }: Position): string {
+  const values = type.type === 'category' ? type.values : []
+  const code = `p.features[${place}]`
+  return `if(${code} >= 0 AND ${code} < ${values.length}, [${values.map(text).join(', ')}][toUInt32(${code}) + 1], NULL)`
+}
+
+/** One expression per feature set, joined into a choice by the row's own set. */
+function choose(positions: readonly Position[], expression: (position: Position) => string, otherwise: string): string {
+  const bySql = Map.groupBy(positions, expression)
+  const branches = [...bySql].map(([sql, same]) => {
+    const digests = same.map(({ digest }) => text(digest)).join(', ')
+    return `p.feature_set IN (${digests}), ${sql}`
+  })
+  return `multiIf(${[...branches, otherwise].join(', ')})`
+}
+
+function unusedName(name: string, taken: Set<string>): string {
+  let free = name
+  while (taken.has(free)) free = `feature_${free}`
+  taken.add(free)
+  return free
+}
+
+function sourceColumn(column: string): string {
+  return `    p.${column} AS ${column}`
+}
+
+function identifier(name: string): string {
+  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
+}
+
+function text(value: string): string {
+  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
+}
