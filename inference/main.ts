@@ -3,7 +3,7 @@ import { readContract, registerContract, startStageHop } from '../infra/runtime/
 import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import type { FeatureVector } from '../schemas/generated/records.ts'
-import { stageTopic } from '../schemas/topics.ts'
+import { consumerGroup, stageTopic } from '../schemas/topics.ts'
 import { INFERENCE } from './config.ts'
 import { createInstruments } from './instruments.ts'
 import { loadModels, requireModelFor } from './models/model-set.ts'
@@ -33,7 +33,7 @@ await runStage('inference', INFERENCE, async (context, own) => {
 
   await startStageHop(context, {
     name: 'inference',
-    group: `${pipeline.name}.inference`,
+    group: consumerGroup(pipeline.name, 'inference'),
     topic: stageTopic(pipeline.name, 'features'),
     outputs: { [PREDICTIONS_OUTPUT]: output },
     limits: { maxRows: own.maxRows, maxBytes: own.maxBytes, lingerMs: own.lingerMs },

@@ -4,7 +4,7 @@ import { registerContract, startStageHop } from '../infra/runtime/stage-hop.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import type { AvroSchema } from '../schemas/pipeline/compiled.ts'
-import { stageTopic } from '../schemas/topics.ts'
+import { consumerGroup, stageTopic } from '../schemas/topics.ts'
 import type { EventRecord } from './compile/step.ts'
 import { PROCESSORS } from './config.ts'
 import { createInstruments } from './instruments.ts'
@@ -43,7 +43,7 @@ await runStage('processors', PROCESSORS, async (context, own) => {
 
   await startStageHop(context, {
     name: 'processors',
-    group: `${pipeline.name}.processors`,
+    group: consumerGroup(pipeline.name, 'processors'),
     topic: pipeline.event.topic,
     outputs: { [FEATURES_OUTPUT]: output },
     limits: { maxRows: own.maxRows, maxBytes: own.maxBytes, lingerMs: own.lingerMs },
