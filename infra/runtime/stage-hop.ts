@@ -4,9 +4,9 @@ import { REPLAY_OF_HEADER } from '../../schemas/headers.ts'
 import type { AvroSchema } from '../../schemas/pipeline/compiled.ts'
 import { STAGE_METRICS_TOPIC, stageTopic, valueSubject } from '../../schemas/topics.ts'
 import { type AvroType, parseAvroSchema } from './avro/avro-type.ts'
-import type { BatchSource, TakeLimits } from './kafka/batch-source.ts'
+import type { TakeLimits } from './kafka/batch-source.ts'
 import { type HopObserver, startHop } from './kafka/hop.ts'
-import { startKafkaSource } from './kafka/kafka-source.ts'
+import { type RewindableSource, startKafkaSource } from './kafka/kafka-source.ts'
 import type { BatchHandler } from './kafka/outcome.ts'
 import { fetchTopicIds } from './kafka/topic-ids.ts'
 import type { StageContext } from './stage-process.ts'
@@ -50,8 +50,6 @@ export interface StageHopOptions {
   /** What the stage itself counts and logs. */
   readonly observer?: Partial<HopObserver>
 }
-
-export type RewindableSource = BatchSource & { rewind(): Promise<void> }
 
 /** A round that has not ended or been tried again for this long means the process is stuck. */
 const STUCK_MS = 120_000

@@ -5,7 +5,7 @@ import type { BatchSource, TakeLimits } from './batch-source.ts'
 import type { KafkaAdmin } from './kafka-admin.ts'
 import type { KafkaClient } from './kafka-client.ts'
 import { kafkaError } from './kafka-errors.ts'
-import { createLane, enqueue, type Lane, readyInMs, settleIn, takeFrom } from './lanes.ts'
+import { createLane, enqueue, type Lane, positionOf, readyInMs, settleIn, takeFrom } from './lanes.ts'
 import type { RecordBatch } from './record-batch.ts'
 
 export interface KafkaSourceOptions {
@@ -27,6 +27,14 @@ export interface KafkaSourceOptions {
   readonly startAt?: (partition: number) => Promise<number>
 }
 
+/** A source whose reader keeps its own positions. */
+export interface RewindableSource extends BatchSource {
+  /** Fetches every partition again from `startAt`; batches that are out, and what is queued, are forgotten at once. */
+  rewind(): Promise<void>
+  /** Of each assigned partition whose start is known, the offset below which everything is settled. */
+  positions(): ReadonlyMap<number, number>
+}
+
 /** After this long without any sign of the consumer's own loop it is taken for dead. */
 const STALL_MS = 120_000
 /** How often a fetch may come back from another position than the one asked for before it counts as lost. */
@@ -42,7 +50,7 @@ const FETCH_BYTES = 16_777_216
  */
 export async function startKafkaSource(
   options: KafkaSourceOptions,
-): Promise<{ readonly value: BatchSource & { rewind(): Promise<void> }; stop(): Promise<void> }> {
+): Promise<{ readonly value: RewindableSource; stop(): Promise<void> }> {
   const { client, admin, clock, group, topic, generation } = options
   const logger = client.logger.child({ group, topic })
   const consumer: Consumer = client.native.consumer({
@@ -246,6 +254,12 @@ export async function startKafkaSource(
       endIntake,
       owns: (batch) => lanes.get(batch.partition)?.taken === batch,
       rewind: () => relocate([...lanes.keys()]),
+      positions: () =>
+        new Map([...lanes.values()].map((lane) => [lane.partition, positionOf(lane)] as const).filter(isKnown)),
     },
   }
+}
+
+function isKnown(entry: readonly [number, number | null]): entry is readonly [number, number] {
+  return entry[1] !== null
 }

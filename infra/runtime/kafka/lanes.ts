@@ -87,6 +87,13 @@ export function settleIn(lane: Lane, batch: RecordBatch, count: number, heldUnti
   return true
 }
 
+/** Everything below this offset has ended; null while the lane's start is unknown. Moves past gaps in the log, too. */
+export function positionOf(lane: Lane): number | null {
+  if (lane.expected === null) return null
+  const next = lane.taken?.messages[0] ?? lane.queue[0]?.messages[0]
+  return next === undefined ? lane.expected : Number(next.offset)
+}
+
 /** How long until the lanes' queue should be handed out, ms; 0 = now, null = nothing is queued. */
 export function readyInMs(lanes: Iterable<Lane>, limits: TakeLimits, now: number): number | null {
   let rows = 0
