@@ -3,7 +3,7 @@ import { tableKeyText } from '../../schemas/redis-keys.ts'
 import { argumentsOf, callUserCode, type EventRecord, failed, type StepResult, scalar } from './step.ts'
 
 /** One row that an event needs: features that look up other columns of the same row share a site. */
-export interface LookupSite {
+interface LookupSite {
   readonly table: string
   /** Key of the row; null when a part of it is null, so that there can be no row. */
   key(event: EventRecord): StepResult<string | null>
