@@ -4,7 +4,8 @@
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseRecordSchema } from '../../schemas/pipeline/avro-schema.ts'
-import { recordTypes } from '../../schemas/pipeline/generate.ts'
+import { pipelineTypes, recordTypes } from '../../schemas/pipeline/generate.ts'
+import { loadRecords } from '../../schemas/pipeline/load.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 
@@ -14,9 +15,19 @@ function contracts(): readonly [file: string, text: string] {
   return ['schemas/generated/records.ts', recordTypes(records, 'schemas/avro/*.avsc', 'npm run generate')]
 }
 
+async function pipelines(): Promise<readonly (readonly [file: string, text: string])[]> {
+  const folders = globSync(['infra/sample/*/pipeline.ts', 'test/fixtures/pipelines/*/pipeline.ts'], { cwd: ROOT })
+  return Promise.all(
+    folders.map(path.dirname).map(async (folder) => {
+      const text = pipelineTypes(await loadRecords(path.join(ROOT, folder)))
+      return [path.join(folder, 'generated/records.ts'), text] as const
+    }),
+  )
+}
+
 const check = process.argv.includes('--check')
 let differing = 0
-for (const [file, text] of [contracts()]) {
+for (const [file, text] of [contracts(), ...(await pipelines())]) {
   const absolute = path.join(ROOT, file)
   if (existsSync(absolute) && readFileSync(absolute, 'utf8') === text) continue
   differing++

@@ -70,9 +70,11 @@ export function compilePipeline(
   })
 }
 
+export const PIPELINE_NAME = /^[a-z][a-z0-9-]*$/
+export const PIPELINE_NAME_EXPECTED = 'a pipeline name: lower-case letters, digits and dashes, a letter first'
+
 function readName(place: Cursor): string | null {
-  const expected = 'a pipeline name: lower-case letters, digits and dashes, a letter first'
-  const name = place.string(/^[a-z][a-z0-9-]*$/, expected)
+  const name = place.string(PIPELINE_NAME, PIPELINE_NAME_EXPECTED)
   return name === 'millrace' ? place.problem('a pipeline may not be named millrace: its topics are shared ones') : name
 }
 
