@@ -3,8 +3,17 @@
  * The braces put a table's keys on one cluster slot.
  *
  *   millrace:{<pipeline>.<table>}:row:<key>     the row's Kafka value (Avro, Confluent wire format)
- *   millrace:{<pipeline>.<table>}:positions     hash: partition → "<generation>:<next offset>"
+ *   millrace:{<pipeline>.<table>}:positions     hash, see below
  *   millrace:{<pipeline>.<table>}:ready         set once the topic was read to the end that it had when loading began
+ *
+ * The positions hash tells which part of the topic is in the rows:
+ *
+ *   load           "<generation>:<load id>": what was begun last; absent = the data is lost
+ *   <partition>    "<generation>:<load id>:<next offset>"; of another load = nothing is known of the partition
+ *   end:<partition> offset at which the partition ended when the load began
+ *
+ * The Kafka key of a table topic's record is the UTF-8 of its key text (below), so that compaction keeps each row's last
+ * record and a tombstone says by its key alone which row is deleted.
  */
 
 const base = (pipeline: string, table: string): string => `millrace:{${pipeline}.${table}}`

@@ -51,13 +51,23 @@ const DETAIL_COLUMNS = [
 ] as const
 
 /** View names begin with this; a pipeline name has no underscore, so two pipelines never share one. */
-export function viewPrefix(pipeline: string): string {
+function viewPrefix(pipeline: string): string {
   return pipeline.replaceAll('-', '_')
 }
 
-/** Statements to run in order; each replaces what was there. */
-export function pipelineViews(input: PipelineViewsInput): readonly string[] {
-  return [predictionsView(input), qualityView(input.name)]
+export interface View {
+  readonly name: string
+  /** Replaces the view that was there. */
+  readonly sql: string
+}
+
+/** To be made in order. */
+export function pipelineViews(input: PipelineViewsInput): readonly View[] {
+  const prefix = viewPrefix(input.name)
+  return [
+    { name: `${prefix}_predictions`, sql: predictionsView(input) },
+    { name: `${prefix}_quality`, sql: qualityView(input.name) },
+  ]
 }
 
 function predictionsView({ name, featureSet, knownFeatureSets }: PipelineViewsInput): string {

@@ -1,0 +1,50 @@
+import type { ClickHouseConfig } from '../infra/runtime/clickhouse/clickhouse-client.ts'
+import { type Connections, integerVariable } from '../infra/runtime/config.ts'
+
+export const SINKS = {
+  maxRows: integerVariable('MILLRACE_SINKS_MAX_ROWS', 'Most rows in one insert', 10_000, { min: 1, max: 500_000 }),
+  maxBytes: integerVariable('MILLRACE_SINKS_MAX_BYTES', 'Records of this size do not wait for more', 16_777_216, {
+    min: 1_024,
+    max: 134_217_728,
+  }),
+  lingerMs: integerVariable('MILLRACE_SINKS_LINGER_MS', 'How long fewer records wait for more, ms', 250, {
+    min: 0,
+    max: 60_000,
+  }),
+  insertTimeoutMs: integerVariable(
+    'MILLRACE_SINKS_INSERT_TIMEOUT_MS',
+    'An insert without an answer for this long is tried again, ms',
+    30_000,
+    { min: 100, max: 600_000 },
+  ),
+  redisTimeoutMs: integerVariable(
+    'MILLRACE_SINKS_REDIS_TIMEOUT_MS',
+    'Redis counts as down after this long, ms',
+    5_000,
+    {
+      min: 10,
+      max: 60_000,
+    },
+  ),
+  tableCheckMs: integerVariable(
+    'MILLRACE_TABLE_CHECK_MS',
+    'How often a table in Redis is looked after, and its position noted, ms',
+    500,
+    { min: 10, max: 60_000 },
+  ),
+} as const
+
+/** Inserts of one process at once: one per input topic. */
+const CONNECTIONS_AT_ONCE = 8
+
+export function clickHouseConfig(connections: Connections, requestTimeoutMs: number): ClickHouseConfig {
+  return {
+    url: connections.clickhouseUrl,
+    user: connections.clickhouseUser,
+    password: connections.clickhousePassword,
+    database: connections.clickhouseDatabase,
+    tls: connections.clickhouseCa === undefined ? undefined : { ca: connections.clickhouseCa },
+    requestTimeoutMs,
+    maxConnections: CONNECTIONS_AT_ONCE,
+  }
+}

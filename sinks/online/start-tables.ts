@@ -1,0 +1,92 @@
+import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
+import { retryable } from '../../infra/runtime/errors.ts'
+import type { TakeLimits } from '../../infra/runtime/kafka/batch-source.ts'
+import type { HopObserver } from '../../infra/runtime/kafka/hop.ts'
+import type { RewindableSource } from '../../infra/runtime/kafka/kafka-source.ts'
+import { fetchTopicIds } from '../../infra/runtime/kafka/topic-ids.ts'
+import { connectRedis, type RedisClient } from '../../infra/runtime/redis/redis-client.ts'
+import { startStageHop } from '../../infra/runtime/stage-hop.ts'
+import type { StageContext } from '../../infra/runtime/stage-process.ts'
+import type { CompiledTable } from '../../schemas/pipeline/compiled.ts'
+import { consumerGroup } from '../../schemas/topics.ts'
+import { createTableLoader } from './table-loader.ts'
+import type { TableRecord } from './table-rows.ts'
+import { createTableWriter, type TableWriterDeps } from './table-writer.ts'
+
+export interface TablesOptions {
+  readonly redisTimeoutMs: number
+  readonly tableCheckMs: number
+  readonly limits: TakeLimits
+  readonly hopObserver: (hop: string) => HopObserver
+  readonly observer: TableWriterDeps['observer']
+}
+
+/** Keeps every table of the pipeline in Redis, each by a hop of its own. */
+export async function startTables(context: StageContext, options: TablesOptions): Promise<void> {
+  const { connections, logger, pipeline } = context
+  const redis = await context.start('Redis', async () => {
+    const client = connectRedis({
+      url: connections.redisUrl,
+      tls: connections.redisCa === undefined ? undefined : { ca: connections.redisCa },
+      commandTimeoutMs: options.redisTimeoutMs,
+      logger,
+    })
+    return { value: client, stop: () => client.close() }
+  })
+  for (const table of pipeline.tables) await startTable(context, options, redis, table)
+}
+
+async function startTable(
+  context: StageContext,
+  options: TablesOptions,
+  redis: RedisClient,
+  table: CompiledTable,
+): Promise<void> {
+  const { pipeline, kafka, admin, registry, clock, logger, config } = context
+  const hop = `sinks-table-${table.name}`
+  const reader = createAvroReader<TableRecord>({
+    schema: table.schema,
+    name: `table ${table.name}`,
+    registry,
+    clock,
+    unknownSchemaWaitMs: config.unknownSchemaWaitMs,
+  })
+  const loader = await context.start(`${hop} positions`, async () => {
+    const generation = (await fetchTopicIds(kafka, [table.topic])).get(table.topic)
+    if (generation === undefined) throw retryable('unknown_topic', `the topic ${table.topic} does not exist`)
+    const loader = createTableLoader({
+      pipeline: pipeline.name,
+      table: table.name,
+      generation,
+      ranges: () => admin.ranges(table.topic),
+      redis,
+      clock,
+      retry: context.retry,
+      checkMs: options.tableCheckMs,
+      logger,
+    })
+    return { value: loader, stop: async () => loader.giveUp() }
+  })
+
+  const started: { source?: RewindableSource } = {}
+  await startStageHop(context, {
+    name: hop,
+    group: consumerGroup(pipeline.name, `sinks.${table.name}`),
+    topic: table.topic,
+    outputs: {},
+    limits: options.limits,
+    startAt: (partition) => loader.startAt(partition),
+    handler(source) {
+      started.source = source
+      return createTableWriter({ pipeline: pipeline.name, table, reader, redis, observer: options.observer })
+    },
+    observer: options.hopObserver(hop),
+  })
+  const { source } = started
+  if (source === undefined) return
+  await context.start(`${hop} check`, async () => {
+    const { ended, stop } = loader.run(source)
+    context.watch({ ended, health: { live: () => null, ready: () => loader.waitsFor() } })
+    return { value: null, stop }
+  })
+}
