@@ -47,12 +47,12 @@ export interface ModelManifest {
   readonly golden: readonly GoldenRow[]
 }
 
-/** Folders of the model's versions, those with a manifest, in order of version. Empty when the directory is not there. */
+/** Folders of versions (with a manifest, not hidden), in order. Empty when the directory is not there. */
 export function listModelVersions(directory: string): readonly string[] {
   if (!existsSync(directory)) return []
   const order = new Intl.Collator('en', { numeric: true })
   return readdirSync(directory)
-    .filter((name) => existsSync(path.join(directory, name, 'manifest.json')))
+    .filter((name) => !name.startsWith('.') && existsSync(path.join(directory, name, 'manifest.json')))
     .sort(order.compare)
     .map((name) => path.join(directory, name))
 }
@@ -107,6 +107,7 @@ function readManifest(folder: string, root: Cursor): ModelManifest | null {
   if (classes !== null && width !== null && classes.length !== width) {
     output.classes.problem(`there are ${classes.length} classes for ${width} outputs`)
   }
+  const training = readTraining(top.training)
   const golden = readGoldenRows(top.golden, features?.length ?? null, width)
   if (name === null || version === null || file === null || sha256 === null || task === null) return null
   if (features === null || tensor === null || missing === null || outputTensor === null || width === null) return null
@@ -120,7 +121,7 @@ function readManifest(folder: string, root: Cursor): ModelManifest | null {
     input: { tensor, features, missing },
     output: { tensor: outputTensor, width, range, classes },
     featureSet: featureSetOf(features),
-    training: readTraining(top.training),
+    training,
     golden,
   }
 }
