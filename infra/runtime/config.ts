@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { RegistryConfig } from './avro/schema-registry.ts'
+import type { ClickHouseConfig } from './clickhouse/clickhouse-client.ts'
 import { fatal } from './errors.ts'
 import type { KafkaConfig } from './kafka/kafka-client.ts'
 import type { LogLevel } from './telemetry/logger.ts'
@@ -196,6 +197,21 @@ export function registryConfig(config: Connections): RegistryConfig {
     username: config.registryUsername,
     password: config.registryPassword,
     tls: tlsFiles(config.registryCa),
+  }
+}
+
+/** One connection per input topic of the sinks is what a process has in use at once. */
+const CLICKHOUSE_CONNECTIONS = 8
+
+export function clickHouseConfig(config: Connections, requestTimeoutMs: number): ClickHouseConfig {
+  return {
+    url: config.clickhouseUrl,
+    user: config.clickhouseUser,
+    password: config.clickhousePassword,
+    database: config.clickhouseDatabase,
+    tls: config.clickhouseCa === undefined ? undefined : { ca: config.clickhouseCa },
+    requestTimeoutMs,
+    maxConnections: CLICKHOUSE_CONNECTIONS,
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { loadPipeline } from '../../../schemas/pipeline/load.ts'
 import { createClickHouse } from '../../runtime/clickhouse/clickhouse-client.ts'
+import { clickHouseConfig } from '../../runtime/config.ts'
 import { describeError } from '../../runtime/errors.ts'
 import type { KafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 import { startKafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
@@ -66,15 +67,7 @@ function checks(
       }
     }),
     finding(`ClickHouse (CLICKHOUSE_URL ${withoutPassword(settings.clickhouseUrl)})`, async (about) => {
-      const clickhouse = createClickHouse({
-        url: settings.clickhouseUrl,
-        user: settings.clickhouseUser,
-        password: settings.clickhousePassword,
-        database: settings.clickhouseDatabase,
-        tls: settings.clickhouseCa === undefined ? undefined : { ca: settings.clickhouseCa },
-        requestTimeoutMs: TIMEOUT_MS,
-        maxConnections: 1,
-      })
+      const clickhouse = createClickHouse(clickHouseConfig(settings, TIMEOUT_MS))
       try {
         const [row] = await clickhouse.rows<{ version: string }>('SELECT version() AS version')
         return [{ ok: true, about, detail: `version ${row?.version}, database ${settings.clickhouseDatabase}` }]
