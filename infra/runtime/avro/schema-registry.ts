@@ -2,7 +2,7 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { SchemaRegistry as Client, COMPATIBILITY } from '@kafkajs/confluent-schema-registry'
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
-import { fatal, type MillraceError, retryable } from '../errors.ts'
+import { fatal, MillraceError, retryable } from '../errors.ts'
 import { schemaJson } from './avro-type.ts'
 
 /** A Confluent-compatible schema registry. Every call may reject with `registry_unavailable` (retry). */
@@ -19,6 +19,8 @@ export interface RegistryConfig {
   readonly password?: string | undefined
   readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string } | undefined
 }
+
+const NOT_FOUND = 404
 
 /** Levels under which a subject accepts what our readers need: a new schema reads old data. */
 const ACCEPTED_LEVELS = [
@@ -45,7 +47,7 @@ export function createSchemaRegistry(config: RegistryConfig): SchemaRegistry {
       try {
         return schemaJson((await client.getSchema(id)) as unknown as Parameters<typeof schemaJson>[0])
       } catch (error) {
-        if (statusOf(error) === 404) return null
+        if (statusOf(error) === NOT_FOUND) return null
         throw registryError(error, `schema ${id}`)
       }
     },
@@ -54,18 +56,43 @@ export function createSchemaRegistry(config: RegistryConfig): SchemaRegistry {
       const cacheKey = `${subject}\n${JSON.stringify(schema)}`
       const known = registered.get(cacheKey)
       if (known !== undefined) return known
-      const id = await registerAtAcceptedLevel(client, subject, schema)
+      const id = (await lookUp(client, subject, schema)) ?? (await registerOrFind(client, subject, schema))
       registered.set(cacheKey, id)
       return id
     },
   }
 }
 
+/** Null when the subject has no such schema. */
+async function lookUp(client: Client, subject: string, schema: AvroSchema): Promise<number | null> {
+  try {
+    return await client.getRegistryIdBySchema(subject, avroSchema(schema))
+  } catch (error) {
+    if (statusOf(error) === NOT_FOUND) return null
+    throw registryError(error, subject)
+  }
+}
+
+/** Two that register one new schema at the same time may be answered with a conflict: then the other one's counts. */
+async function registerOrFind(client: Client, subject: string, schema: AvroSchema): Promise<number> {
+  try {
+    return await registerAtAcceptedLevel(client, subject, schema)
+  } catch (error) {
+    if (!(error instanceof MillraceError) || error.code !== 'incompatible_schema') throw error
+    const id = await lookUp(client, subject, schema)
+    if (id === null) throw error
+    return id
+  }
+}
+
+function avroSchema(schema: AvroSchema): Parameters<Client['register']>[0] {
+  return { type: 'AVRO', schema: JSON.stringify(schema) } as Parameters<Client['register']>[0]
+}
+
 async function registerAtAcceptedLevel(client: Client, subject: string, schema: AvroSchema): Promise<number> {
   for (const compatibility of ACCEPTED_LEVELS) {
     try {
-      const body = { type: 'AVRO', schema: JSON.stringify(schema) } as Parameters<Client['register']>[0]
-      return (await client.register(body, { subject, compatibility })).id
+      return (await client.register(avroSchema(schema), { subject, compatibility })).id
     } catch (error) {
       if ((error as Error).name !== 'ConfluentSchemaRegistryCompatibilityError') throw registryError(error, subject)
     }

@@ -17,7 +17,7 @@ export interface ClickHouseConfig {
 
 export interface InsertOptions {
   readonly queryId?: string
-  /** Inserts with one token are stored once: it must name the very rows, or rows are lost. Default: none. */
+  /** Inserts with one token are stored once: it must name the very rows, or rows are lost. Default: another each time. */
   readonly token?: string
 }
 
@@ -122,10 +122,8 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
           abort_signal,
           clickhouse_settings: {
             ...INSERT_SETTINGS,
-            // without a token the server would compare whole blocks with those it has seen, with the same effect as one
-            ...(options.token === undefined
-              ? { insert_deduplicate: 0 }
-              : { insert_deduplicate: 1, insert_deduplication_token: options.token }),
+            // without a token of its own the server would drop an insert whose rows it has seen
+            insert_deduplication_token: options.token ?? randomUUID(),
           },
         }),
       )

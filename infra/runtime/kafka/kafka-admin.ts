@@ -1,4 +1,4 @@
-import { type Admin, ConfigResourceTypes } from 'kafkajs'
+import kafkajs, { type Admin } from 'kafkajs'
 import type { KafkaClient } from './kafka-client.ts'
 import { kafkaError } from './kafka-errors.ts'
 
@@ -69,7 +69,7 @@ function kafkaAdmin(admin: Admin, call: Call): KafkaAdmin {
       const answer = await call(`reading the settings of ${topic}`, () =>
         admin.describeConfigs({
           includeSynonyms: false,
-          resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: [...names] }],
+          resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic, configNames: [...names] }],
         }),
       )
       const entries = answer.resources[0]?.configEntries ?? []
@@ -81,7 +81,7 @@ function kafkaAdmin(admin: Admin, call: Call): KafkaAdmin {
       await call(`changing the settings of ${topic}`, () =>
         admin.alterConfigs({
           validateOnly: false,
-          resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries }],
+          resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic, configEntries }],
         }),
       )
     },

@@ -1,5 +1,7 @@
-import { KafkaJSError } from 'kafkajs'
+import kafkajs from 'kafkajs'
 import { fatal, MillraceError, retryable } from '../errors.ts'
+
+const { KafkaJSError } = kafkajs
 
 /** Broker answers that another try does not change. */
 const REFUSED = new Set([

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import { logLevel } from 'kafkajs'
-import { fatal, retryable } from '../errors.ts'
+import { fatal, MillraceError, retryable } from '../errors.ts'
 import { clientOptions, type KafkaClient } from './kafka-client.ts'
 
 /*
@@ -45,9 +45,11 @@ export async function fetchTopicIds(
   })
   try {
     await cluster.connect()
+    await cluster.refreshMetadata()
     const broker = await cluster.findControllerBroker()
     return await broker.connectionPool.send(metadataRequest(topics))
   } catch (error) {
+    if (error instanceof MillraceError) throw error
     throw retryable('kafka_unavailable', `the ids of ${topics.join(', ')}: ${(error as Error).message}`, error)
   } finally {
     await cluster.disconnect()
@@ -56,6 +58,7 @@ export async function fetchTopicIds(
 
 interface NativeCluster {
   connect(): Promise<void>
+  refreshMetadata(): Promise<void>
   disconnect(): Promise<void>
   findControllerBroker(): Promise<{ readonly connectionPool: { send<T>(request: ProtocolRequest<T>): Promise<T> } }>
 }
