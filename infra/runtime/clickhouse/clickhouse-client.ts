@@ -54,7 +54,7 @@ const SETTINGS = {
   output_format_json_quote_denormals: 1,
 } as const
 
-/** A row says everything or is refused; nothing is filled in or left out in silence. */
+/** Fields without a column and nulls in a text column are refused; a null in a number's column is stored as 0 or NaN. */
 const INSERT_SETTINGS = {
   input_format_skip_unknown_fields: 0,
   input_format_null_as_default: 0,

@@ -1,0 +1,262 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { MigrationError, migrate, readMigrations } from '../../schemas/clickhouse/migrate.ts'
+import { pipelineViews } from '../../schemas/clickhouse/pipeline-views.ts'
+import type { DeadLetter, Prediction } from '../../schemas/generated/records.ts'
+import { featureSetOf } from '../../schemas/pipeline/feature-set.ts'
+import { deadLetterRows } from '../../sinks/clickhouse/dead-letter-rows.ts'
+import { labelRows } from '../../sinks/clickhouse/label-rows.ts'
+import { predictionRows } from '../../sinks/clickhouse/prediction-rows.ts'
+import type { Row, RowResult } from '../../sinks/clickhouse/stored-row.ts'
+import { emptyDatabase, migratedDatabase, type TestDatabase } from '../support/clickhouse-database.ts'
+import { memoryBatch } from '../support/memory-kafka.ts'
+import { predictionOf } from '../support/predictions.ts'
+
+// The tables and views on the real engine, filled through the sinks' own rows.
+
+let database: TestDatabase
+
+beforeAll(async () => {
+  database = await migratedDatabase()
+})
+afterAll(() => database?.drop())
+
+const NOW = Date.UTC(2026, 0, 5, 12, 0, 1)
+
+function rowOf(result: RowResult): Row {
+  if (result.kind !== 'row') throw new Error(`a row is expected, not a ${result.kind}`)
+  return result.row
+}
+
+/** One record at an offset of partition 3, appended `offset` ms after NOW. */
+const at = (offset: number, topic = 't') =>
+  memoryBatch({ topic, partition: 3, offsets: [offset], records: [{ timestamp: NOW + offset }] })
+
+async function storePredictions(pipeline: string, predictions: readonly (readonly [number, Partial<Prediction>])[]) {
+  const kind = predictionRows(pipeline)
+  const rows = predictions.map(([offset, change]) => rowOf(kind.row(predictionOf(change), at(offset), 0)))
+  await database.client.insert(kind.table, kind.columns, rows)
+}
+
+async function storeLabel(pipeline: string, offset: number, record: { id: string; truth: boolean | number | string }) {
+  const label = { idField: 'id', timeField: 'at', value: () => record.truth }
+  const kind = labelRows({ pipeline, label, tenant: { fixed: 'main' } })
+  await database.client.insert(kind.table, kind.columns, [rowOf(kind.row({ ...record, at: NOW }, at(offset), 0))])
+}
+
+test('migrations run once, and in any number of migrators at once', async () => {
+  const fresh = await emptyDatabase()
+  const migrations = readMigrations()
+  const first = await Promise.all([
+    migrate(fresh.client, migrations, Date.now),
+    migrate(fresh.client, migrations, Date.now),
+  ])
+  expect(first.flat()).toEqual(expect.arrayContaining(migrations.map(({ name }) => name)))
+  expect(await migrate(fresh.client, migrations, Date.now)).toEqual([])
+  const tables = await fresh.client.rows<{ name: string }>(
+    'SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name',
+  )
+  expect(tables.map(({ name }) => name)).toEqual([
+    'alerts',
+    'control_log',
+    'dead_letters',
+    'labels',
+    'predictions',
+    'schema_migrations',
+    'stage_metrics',
+  ])
+  await fresh.drop()
+})
+
+test('a file that was changed after it was applied is refused by its name, and nothing is done', async () => {
+  const changed = readMigrations().map((migration) =>
+    migration.number === 2 ? { ...migration, sql: 'DROP TABLE labels', sha256: 'other' } : migration,
+  )
+  const later = { number: 99, name: '0099_x.sql', sql: 'CREATE TABLE x (a Int8) ENGINE = Memory', sha256: 'x' }
+  const outcome = migrate(database.client, [...changed, later], Date.now)
+  await expect(outcome).rejects.toThrow(MigrationError)
+  await expect(outcome).rejects.toThrow('0002_labels.sql was changed after it was applied')
+  expect(
+    await database.client.rows("SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = 'x'"),
+  ).toEqual([])
+})
+
+test('every table deduplicates inserts by token, and no row depends on when it was inserted', async () => {
+  const tables = await database.client.rows<{ name: string; ddl: string }>(
+    "SELECT name, create_table_query AS ddl FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'",
+  )
+  expect(tables).toHaveLength(7)
+  for (const { name, ddl } of tables) {
+    expect(ddl, name).toMatch(/non_replicated_deduplication_window = [1-9]/)
+    expect(ddl, name).not.toMatch(/\bnow\w*\(|\bTTL\b/i)
+  }
+})
+
+test('a redelivered prediction is one row, the first written; two events with one id stay two', async () => {
+  const pipeline = 'redelivery'
+  await storePredictions(pipeline, [
+    [10, { origin_offset: 1, score: 0.25 }],
+    [11, { origin_offset: 2, score: 0.5 }],
+  ])
+  // the first event again: the same record, then scored anew by another model after a crash
+  await storePredictions(pipeline, [[10, { origin_offset: 1, score: 0.25 }]])
+  await storePredictions(pipeline, [[12, { origin_offset: 1, score: 0.75, model_version: '2', role: 'canary' }]])
+  await storePredictions(pipeline, [[13, { origin_offset: 1, score: 0.9, model_version: '2', role: 'shadow' }]])
+  const rows = await database.client.rows(
+    `SELECT event_id, origin_offset, role, model_version, score FROM predictions FINAL
+     WHERE pipeline = 'redelivery' ORDER BY origin_offset, kafka_offset`,
+  )
+  expect(rows).toEqual([
+    { event_id: 'event-1', origin_offset: '1', role: 'primary', model_version: '1', score: 0.25 },
+    { event_id: 'event-1', origin_offset: '1', role: 'shadow', model_version: '2', score: 0.9 },
+    { event_id: 'event-1', origin_offset: '2', role: 'primary', model_version: '1', score: 0.5 },
+  ])
+})
+
+test('of several labels the last written one counts, whatever the order of their inserts', async () => {
+  for (const [offset, truth] of [
+    [5, true],
+    [9, false],
+    [7, true],
+  ] as const) {
+    await storeLabel('labels-test', offset, { id: 'a', truth })
+  }
+  const rows = await database.client.rows(
+    "SELECT event_id, kind, value, kafka_offset FROM labels FINAL WHERE pipeline = 'labels-test'",
+  )
+  expect(rows).toEqual([{ event_id: 'a', kind: 'boolean', value: 0, kafka_offset: '9' }])
+})
+
+test('a dead letter keeps its bytes', async () => {
+  const bytes = Buffer.from([0, 255, 10, 10, 34])
+  const letter: DeadLetter = {
+    stage: 'processors',
+    pipeline: 'letters',
+    reason: 'undecodable',
+    kind: 'rejected',
+    message: 'no "end"\n',
+    tenant: '',
+    event_id: null,
+    topic: 'letters.events',
+    partition: 1,
+    source_generation: 'g',
+    source_offset: 4,
+    origin_generation: '',
+    origin_offset: -1,
+    schema_id: null,
+    key: null,
+    value: bytes,
+    headers: { trace: bytes },
+    attempts: 1,
+    failed_at: NOW,
+    replay_of: null,
+  }
+  for (const offset of [1, 2]) {
+    const row = rowOf(deadLetterRows.row(letter, at(offset), 0))
+    await database.client.insert(deadLetterRows.table, deadLetterRows.columns, [row])
+  }
+  const rows = await database.client.rows(
+    `SELECT hex(value) AS value, hex(headers['trace']) AS trace, key, message, origin_offset, kafka_offset
+     FROM dead_letters FINAL WHERE pipeline = 'letters'`,
+  )
+  const hex = '00FF0A0A22'
+  expect(rows).toEqual([
+    { value: hex, trace: hex, key: null, message: 'no "end"\n', origin_offset: '-1', kafka_offset: '1' },
+  ])
+})
+
+test('the predictions view names the features of every feature set as an analyst would', async () => {
+  const older = featureSetOf([
+    { name: 'carrier', type: 'category', values: ['UA', "O'Hare"] },
+    { name: 'delay', type: 'float32' },
+  ])
+  const current = featureSetOf([
+    { name: 'delay', type: 'float32' },
+    { name: 'rush_hour', type: 'flag' },
+    { name: 'carrier', type: 'category', values: ['AA', 'UA', "O'Hare"] },
+    { name: 'score', type: 'float32' },
+  ])
+  const views = pipelineViews({ name: 'two-sets', featureSet: current, knownFeatureSets: [older, current] })
+  expect(views.map(({ name }) => name)).toEqual(['two_sets_predictions', 'two_sets_quality'])
+  for (const { sql } of views) await database.client.command(sql)
+  for (const { sql } of views) await database.client.command(sql)
+
+  await storePredictions('two-sets', [
+    [1, { origin_offset: 1, feature_set: older.digest, features: [1, -3] }],
+    [2, { origin_offset: 2, feature_set: current.digest, features: [Number.NaN, 1, 0, 8] }],
+    [3, { origin_offset: 3, feature_set: current.digest, features: [2, Number.NaN, -1, Number.NaN] }],
+  ])
+  const rows = await database.client.rows(
+    `SELECT delay, rush_hour, carrier, carrier_code, feature_score, score, features, request_id
+     FROM two_sets_predictions ORDER BY origin_offset`,
+  )
+  const request = (offset: number): string => `two-sets.20260105.3.${offset}`
+  expect(rows).toEqual([
+    {
+      delay: -3,
+      rush_hour: null,
+      carrier: "O'Hare",
+      carrier_code: 1,
+      feature_score: null,
+      score: 0.25,
+      features: [1, -3],
+      request_id: request(1),
+    },
+    {
+      delay: null,
+      rush_hour: true,
+      carrier: 'AA',
+      carrier_code: 0,
+      feature_score: 8,
+      score: 0.25,
+      features: ['nan', 1, 0, 8],
+      request_id: request(2),
+    },
+    {
+      delay: 2,
+      rush_hour: null,
+      carrier: null,
+      carrier_code: -1,
+      feature_score: null,
+      score: 0.25,
+      features: [2, 'nan', -1, 'nan'],
+      request_id: request(3),
+    },
+  ])
+})
+
+test('the quality view joins each prediction once with the label that counts', async () => {
+  const features = featureSetOf([{ name: 'delay', type: 'float32' }])
+  for (const { sql } of pipelineViews({ name: 'judged', featureSet: features, knownFeatureSets: [] })) {
+    await database.client.command(sql)
+  }
+  await storePredictions('judged', [
+    [1, { event_id: 'late', origin_offset: 1, score: 0.9 }],
+    [2, { event_id: 'on-time', origin_offset: 2, score: 0.75 }],
+    [3, { event_id: 'unknown', origin_offset: 3 }],
+    [4, { event_id: 'classed', origin_offset: 4, label: 'b' }],
+    [5, { event_id: 'measured', origin_offset: 5, score: 0.75 }],
+    [6, { event_id: 'late', origin_offset: 1, score: 0.9 }],
+  ])
+  await storeLabel('judged', 1, { id: 'late', truth: true })
+  await storeLabel('judged', 2, { id: 'on-time', truth: true })
+  await storeLabel('judged', 3, { id: 'on-time', truth: false })
+  await storeLabel('judged', 4, { id: 'classed', truth: 'b' })
+  await storeLabel('judged', 5, { id: 'measured', truth: 0.25 })
+  await storeLabel('another', 6, { id: 'unknown', truth: true })
+  const rows = await database.client.rows(
+    'SELECT event_id, label_kind, label_value, label_class, correct, error FROM judged_quality ORDER BY event_id',
+  )
+  expect(rows).toEqual([
+    { event_id: 'classed', label_kind: 'class', label_value: null, label_class: 'b', correct: 1, error: null },
+    {
+      event_id: 'late',
+      label_kind: 'boolean',
+      label_value: 1,
+      label_class: null,
+      correct: 1,
+      error: expect.closeTo(-0.1),
+    },
+    { event_id: 'measured', label_kind: 'number', label_value: 0.25, label_class: null, correct: null, error: 0.5 },
+    { event_id: 'on-time', label_kind: 'boolean', label_value: 0, label_class: null, correct: 0, error: 0.75 },
+  ])
+})
