@@ -2,7 +2,7 @@
  * The reasons that stages give records up for. A dead letter's reason is one of these or the name of one of the
  * pipeline's own checks, which therefore may not use these names.
  */
-export const DEAD_LETTER_REASONS = {
+const DEAD_LETTER_REASONS = {
   not_avro: "the value does not begin with the wire format's magic byte and schema id",
   unknown_schema: 'the registry still does not know the schema id',
   incompatible_schema: "the writer's schema cannot be read with the pipeline's",

@@ -1,6 +1,9 @@
 // Generated from schemas/avro/*.avsc by `npm run generate`. Do not edit.
 
-/** A rule that began or ceased to fire. */
+/**
+ * A rule that began or ceased to fire.
+ * @public
+ */
 export interface Alert {
   /** Pipeline name. */
   readonly pipeline: string
@@ -18,7 +21,10 @@ export interface Alert {
   readonly at: number
 }
 
-/** One change of configuration at run time; the topic is the audit trail. */
+/**
+ * One change of configuration at run time; the topic is the audit trail.
+ * @public
+ */
 export interface ControlEntry {
   /** model, rollout, pipeline, tenant, api-key, profile or erasure. */
   readonly kind: string
@@ -40,7 +46,10 @@ export interface ControlEntry {
   readonly hash: string
 }
 
-/** A record that ended without a prediction (or, from sinks, without a row), with everything needed to replay it. */
+/**
+ * A record that ended without a prediction (or, from sinks, without a row), with everything needed to replay it.
+ * @public
+ */
 export interface DeadLetter {
   /** Stage that gave the record up: processors, inference or sinks. */
   readonly stage: string
@@ -84,7 +93,10 @@ export interface DeadLetter {
   readonly replay_of: string | null
 }
 
-/** One event's features, ready for a model. */
+/**
+ * One event's features, ready for a model.
+ * @public
+ */
 export interface FeatureVector {
   /** The id that the event's producer gave it. */
   readonly event_id: string
@@ -116,7 +128,10 @@ export interface FeatureVector {
   readonly traceparent: string | null
 }
 
-/** One event's prediction, with the features it was made from. */
+/**
+ * One event's prediction, with the features it was made from.
+ * @public
+ */
 export interface Prediction {
   /** The id that the event's producer gave it. */
   readonly event_id: string
@@ -168,7 +183,10 @@ export interface Prediction {
   readonly scored_at: number
 }
 
-/** What one stage process did in the interval that ended at `at`. */
+/**
+ * What one stage process did in the interval that ended at `at`.
+ * @public
+ */
 export interface StageMetrics {
   /** Pipeline name. */
   readonly pipeline: string

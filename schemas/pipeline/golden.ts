@@ -24,7 +24,7 @@ export interface GoldenPrediction {
 }
 
 /** Reason of the dead letter that the event must become. */
-export interface GoldenReject {
+interface GoldenReject {
   readonly reject: string
 }
 

@@ -1,6 +1,9 @@
 // Generated from the pipeline's Avro schemas by `millrace generate`. Do not edit.
 
-/** One flight that left New York (EWR, JFK or LGA) in 2013, published at its actual departure. Cancelled flights have no event. */
+/**
+ * One flight that left New York (EWR, JFK or LGA) in 2013, published at its actual departure. Cancelled flights have no event.
+ * @public
+ */
 export interface FlightDeparture {
   /** Unique: scheduled local date, carrier, flight number, origin and scheduled local time, as in 20130315-UA-1545-EWR-0515. */
   readonly event_id: string
@@ -28,7 +31,10 @@ export interface FlightDeparture {
   readonly plane_seats: number | null
 }
 
-/** The arrival of a flight at its planned destination, published when it happens. Diverted flights have none. */
+/**
+ * The arrival of a flight at its planned destination, published when it happens. Diverted flights have none.
+ * @public
+ */
 export interface FlightArrival {
   /** event_id of the FlightDeparture. */
   readonly event_id: string
@@ -38,7 +44,10 @@ export interface FlightArrival {
   readonly arrived_at: number
 }
 
-/** Weather at one airport for one hour. Table key: origin and hour. Null = not measured. */
+/**
+ * Weather at one airport for one hour. Table key: origin and hour. Null = not measured.
+ * @public
+ */
 export interface WeatherObservation {
   /** IATA code of the airport: EWR, JFK or LGA. */
   readonly origin: string
