@@ -242,6 +242,7 @@ function startGuard(): Guard {
     watch: (pid) => tell(`+${pid}`),
     forget: (pid) => tell(`-${pid}`),
     async dismiss() {
+      guard.ref()
       guard.stdin.end()
       await ended
     },
