@@ -1,9 +1,6 @@
 // Generated from schemas/avro/*.avsc by `npm run generate`. Do not edit.
 
-/**
- * A rule that began or ceased to fire.
- * @public
- */
+/** A rule that began or ceased to fire. */
 export interface Alert {
   /** Pipeline name. */
   readonly pipeline: string
@@ -21,10 +18,7 @@ export interface Alert {
   readonly at: number
 }
 
-/**
- * One change of configuration at run time; the topic is the audit trail.
- * @public
- */
+/** One change of configuration at run time; the topic is the audit trail. */
 export interface ControlEntry {
   /** model, rollout, pipeline, tenant, api-key, profile or erasure. */
   readonly kind: string
@@ -46,10 +40,7 @@ export interface ControlEntry {
   readonly hash: string
 }
 
-/**
- * A record that ended without a prediction (or, from sinks, without a row), with everything needed to replay it.
- * @public
- */
+/** A record that ended without a prediction (or, from sinks, without a row), with everything needed to replay it. */
 export interface DeadLetter {
   /** Stage that gave the record up: processors, inference or sinks. */
   readonly stage: string
@@ -93,10 +84,7 @@ export interface DeadLetter {
   readonly replay_of: string | null
 }
 
-/**
- * One event's features, ready for a model.
- * @public
- */
+/** One event's features, ready for a model. */
 export interface FeatureVector {
   /** The id that the event's producer gave it. */
   readonly event_id: string
@@ -128,10 +116,7 @@ export interface FeatureVector {
   readonly traceparent: string | null
 }
 
-/**
- * One event's prediction, with the features it was made from.
- * @public
- */
+/** One event's prediction, with the features it was made from. */
 export interface Prediction {
   /** The id that the event's producer gave it. */
   readonly event_id: string
@@ -183,10 +168,7 @@ export interface Prediction {
   readonly scored_at: number
 }
 
-/**
- * What one stage process did in the interval that ended at `at`.
- * @public
- */
+/** What one stage process did in the interval that ended at `at`. */
 export interface StageMetrics {
   /** Pipeline name. */
   readonly pipeline: string

@@ -39,24 +39,18 @@ function interfaces(roots: readonly AvroRecord[], names: ReadonlyMap<string, str
 }
 
 function interfaceText(record: AvroRecord, names: ReadonlyMap<string, string>): string {
-  // @public: part of a contract, whether or not this code base uses it.
-  const doc = ['/**', ...(record.doc === null ? [] : [` * ${oneLine(record.doc)}`]), ' * @public', ' */']
-  const lines = [...doc, `export interface ${names.get(record.name) ?? record.name} {`]
+  const lines = [...comment(record.doc, ''), `export interface ${names.get(record.name) ?? record.name} {`]
   for (const field of record.fields) {
     const unit = timeUnit(field.type)
     const doc = unit === null || field.doc?.includes('1970') ? field.doc : `${field.doc ?? ''} ${unit}`.trim()
-    lines.push(...comment(doc), `  readonly ${field.name}: ${typeText(field.type, names)}`)
+    lines.push(...comment(doc, '  '), `  readonly ${field.name}: ${typeText(field.type, names)}`)
   }
   return `${[...lines, '}'].join('\n')}\n`
 }
 
-function comment(doc: string | null): readonly string[] {
+function comment(doc: string | null, indent: string): readonly string[] {
   if (doc === null) return []
-  return [`  /** ${oneLine(doc)} */`]
-}
-
-function oneLine(doc: string): string {
-  return doc.replaceAll('*/', '*\\/').replaceAll(/\s+/g, ' ').trim()
+  return [`${indent}/** ${doc.replaceAll('*/', '*\\/').replaceAll(/\s+/g, ' ').trim()} */`]
 }
 
 function timeUnit(type: AvroType): string | null {

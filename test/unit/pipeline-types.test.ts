@@ -65,10 +65,7 @@ test('every Avro type has its TypeScript type', () => {
   expect(pipelineTypes({ event, label: null, tables: { stops: table } })).toBe(`\
 // Generated from the pipeline's Avro schemas by \`millrace generate\`. Do not edit.
 
-/**
- * A trip over *\\/ lines.
- * @public
- */
+/** A trip over *\\/ lines. */
 export interface Trip {
   readonly id: string
   /** When. Milliseconds since 1970-01-01 UTC. */
@@ -84,17 +81,11 @@ export interface Trip {
   readonly stop: BStop
 }
 
-/**
- * @public
- */
 export interface BStop {
   readonly ok: boolean
   readonly raw: Buffer
 }
 
-/**
- * @public
- */
 export interface CStop {
   readonly n: number
 }

@@ -1,9 +1,6 @@
 // Generated from the pipeline's Avro schemas by `millrace generate`. Do not edit.
 
-/**
- * One flight that left New York (EWR, JFK or LGA) in 2013, published at its actual departure. Cancelled flights have no event.
- * @public
- */
+/** One flight that left New York (EWR, JFK or LGA) in 2013, published at its actual departure. Cancelled flights have no event. */
 export interface FlightDeparture {
   /** Unique: scheduled local date, carrier, flight number, origin and scheduled local time, as in 20130315-UA-1545-EWR-0515. */
   readonly event_id: string
@@ -31,10 +28,7 @@ export interface FlightDeparture {
   readonly plane_seats: number | null
 }
 
-/**
- * The arrival of a flight at its planned destination, published when it happens. Diverted flights have none.
- * @public
- */
+/** The arrival of a flight at its planned destination, published when it happens. Diverted flights have none. */
 export interface FlightArrival {
   /** event_id of the FlightDeparture. */
   readonly event_id: string
@@ -44,10 +38,7 @@ export interface FlightArrival {
   readonly arrived_at: number
 }
 
-/**
- * Weather at one airport for one hour. Table key: origin and hour. Null = not measured.
- * @public
- */
+/** Weather at one airport for one hour. Table key: origin and hour. Null = not measured. */
 export interface WeatherObservation {
   /** IATA code of the airport: EWR, JFK or LGA. */
   readonly origin: string
