@@ -1,6 +1,5 @@
 /** The features and checks of a definition, checked against the event's and the tables' schemas. */
 import { isDeadLetterReason } from '../dead-letter-reasons.ts'
-import type { Prediction } from '../generated/records.ts'
 import type { AvroRecord, ScalarType } from './avro-schema.ts'
 import { findScalar, isKeyType, type TableParts } from './compile-event.ts'
 import type { CompiledCheck, CompiledFeature, FeatureType, KeyPart } from './compiled.ts'
@@ -9,34 +8,6 @@ import { suggest } from './problems.ts'
 
 type Tables = ReadonlyMap<string, TableParts | null>
 type Features = readonly CompiledFeature[]
-
-/** Fields of a prediction, which a view shows beside the features. */
-const PREDICTION_FIELDS: Readonly<Record<keyof Prediction, true>> = {
-  event_id: true,
-  tenant: true,
-  segment: true,
-  event_time: true,
-  ingested_at: true,
-  event_schema_id: true,
-  origin_generation: true,
-  origin_offset: true,
-  source_generation: true,
-  source_offset: true,
-  feature_set: true,
-  features: true,
-  degraded: true,
-  traceparent: true,
-  model: true,
-  model_version: true,
-  model_digest: true,
-  role: true,
-  score: true,
-  outputs: true,
-  label: true,
-  provider: true,
-  batch_rows: true,
-  scored_at: true,
-}
 
 export function compileFeatures(place: Cursor, event: AvroRecord, tables: Tables): Features {
   const entries = place.entries()
@@ -47,8 +18,6 @@ export function compileFeatures(place: Cursor, event: AvroRecord, tables: Tables
       member.problem('JavaScript puts names that are whole numbers before all others: give the feature another name')
     } else if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
       member.problem(`${JSON.stringify(name)} is not a feature name: letters, digits and _, not a digit first`)
-    } else if (Object.hasOwn(PREDICTION_FIELDS, name)) {
-      member.problem(`a feature may not be named ${name}: predictions have a field of that name`)
     }
     const feature = compileFeature(name, member, event, tables)
     if (feature !== null) features.push(feature)

@@ -118,11 +118,6 @@ const REFUSALS: readonly (readonly [name: string, definition: unknown, problem: 
     'pipeline.ts: features.k-m: "k-m" is not a feature name: letters, digits and _, not a digit first',
   ],
   [
-    'name of a prediction field',
-    withFeature(number('km' as never), 'score'),
-    'pipeline.ts: features.score: a feature may not be named score: predictions have a field of that name',
-  ],
-  [
     'callback as a feature',
     withFeature(compute),
     'pipeline.ts: features.f: a feature is one of number(…), category(…), flag(…), derive(…) or lookup(…)',
