@@ -68,7 +68,8 @@ async function lookUp(client: Client, subject: string, schema: AvroSchema): Prom
   try {
     return await client.getRegistryIdBySchema(subject, avroSchema(schema))
   } catch (error) {
-    if (statusOf(error) === NOT_FOUND) return null
+    // the client puts an error of its own in the place of a 404, without its status
+    if ((error as Error).name === 'ConfluentSchemaRegistryError') return null
     throw registryError(error, subject)
   }
 }
