@@ -43,14 +43,15 @@ test.each([
   })
 })
 
-test.each([
+const UNSTORED: readonly (readonly [string, Record<string, unknown>, () => unknown])[] = [
   ['missing_id', { id: '', at: AT }, () => true],
   ['invalid_time', { id: 'a', at: null }, () => true],
   ['non_finite', { id: 'a', at: AT }, () => Number.NaN],
   ['no_truth', { id: 'a', at: AT }, () => null],
   ['step_error', { id: 'a', at: AT }, () => ({})],
-  ['step_error', { id: 'a', at: AT }, (): unknown => JSON.parse('no JSON')],
-])('a label that is no truth is unstored: %s', (reason, record, value) => {
+  ['step_error', { id: 'a', at: AT }, () => JSON.parse('no JSON')],
+]
+test.each(UNSTORED)('a label that is no truth is unstored: %s', (reason, record, value) => {
   const result = labelRow(record, value)
   expect(result).toMatchObject({
     kind: 'rejection',
