@@ -40,7 +40,11 @@ export interface ReplayRequest {
 }
 
 /** The processes of a pipeline, under the stack's supervisor: they end before the components do. */
-export function createProcesses(pipeline: CompiledPipeline, stack: Stack, settings: StackSettings) {
+export function createProcesses(
+  pipeline: CompiledPipeline,
+  stack: Pick<Stack, 'env' | 'supervisor'>,
+  settings: Pick<StackSettings, 'logDir'>,
+) {
   const env = { ...stack.env, MILLRACE_PIPELINE: pipeline.folder }
   const run = (name: string, module: string, args: readonly string[], onLine?: (line: string) => void) =>
     stack.supervisor.run({

@@ -1,0 +1,81 @@
+import path from 'node:path'
+import { onTestFinished } from 'vitest'
+import { commandConnections } from '../../infra/cli/connections.ts'
+import { type Account, account, type RunMarks } from '../../infra/cli/up/accounting.ts'
+import { markRun } from '../../infra/cli/up/run-marks.ts'
+import { createProcesses, deployPipeline } from '../../infra/cli/up/start-pipeline.ts'
+import { createSupervisor, type SupervisedProcess } from '../../infra/local/supervisor.ts'
+import { type ClickHouseClient, createClickHouse } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { clickHouseConfig } from '../../infra/runtime/config.ts'
+import { type KafkaAdmin, startKafkaAdmin } from '../../infra/runtime/kafka/kafka-admin.ts'
+import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import { loadPipeline } from '../../schemas/pipeline/load.ts'
+import { eventually } from './eventually.ts'
+
+const LOGS = path.resolve(import.meta.dirname, '../../.millrace/test-logs')
+
+export interface RunningPipeline {
+  readonly pipeline: CompiledPipeline
+  readonly admin: KafkaAdmin
+  readonly clickhouse: ClickHouseClient
+  readonly marks: RunMarks
+  stage(name: 'ingest' | 'processors' | 'inference' | 'sinks'): SupervisedProcess
+  /** Starts the stages (again): what was changed in the folder counts from now on. */
+  startStages(): void
+  replay(options: { readonly limit?: number; readonly from?: string; readonly rate: string }): SupervisedProcess
+  account(): Promise<Account>
+  /** Waits until `events` events and all labels that are in Kafka have ended. */
+  settled(events: number, deadlineMs: number): Promise<Account>
+}
+
+/** Deploys a pipeline on a running stack and, unless told otherwise, starts its stages. All of it ends with the test. */
+export async function runPipeline(
+  folder: string,
+  env: Readonly<Record<string, string>>,
+  options: { readonly partitions?: number; readonly start?: boolean } = {},
+): Promise<RunningPipeline> {
+  const pipeline = await loadPipeline(folder)
+  const connections = commandConnections({ ...process.env, ...env })
+  const admin = await startKafkaAdmin(connections.kafka)
+  onTestFinished(() => admin.stop())
+  await deployPipeline(pipeline, connections, admin.value, {
+    partitions: options.partitions ?? 4,
+    allowSingleReplica: true,
+    onProgress: () => {},
+  })
+  const clickhouse = createClickHouse(clickHouseConfig(connections.settings, 30_000))
+  onTestFinished(() => clickhouse.close())
+  const marks = await markRun(pipeline, connections.kafka, admin.value)
+  const supervisor = createSupervisor()
+  onTestFinished(() => supervisor.stop())
+  const processes = createProcesses(pipeline, { env, supervisor }, { logDir: path.join(LOGS, pipeline.name) })
+  let stages: readonly SupervisedProcess[] = []
+  const startStages = (): void => {
+    stages = processes.startStages()
+  }
+  if (options.start !== false) startStages()
+  const readAccount = (): Promise<Account> => account(pipeline, admin.value, clickhouse, marks)
+  return {
+    pipeline,
+    admin: admin.value,
+    clickhouse,
+    marks,
+    startStages,
+    stage(name) {
+      const stage = stages.find((each) => each.name === name)
+      if (stage === undefined) throw new Error(`${name} is not running`)
+      return stage
+    },
+    replay: (request) => processes.startReplay({ ...request, onLine: () => {} }),
+    account: readAccount,
+    settled: (events, deadlineMs) =>
+      eventually(
+        async () => {
+          const now = await readAccount()
+          if (now.events === events && now.missing + now.labelsMissing === 0) return now
+          throw new Error(`of ${now.events} events ${now.missing} and ${now.labelsMissing} labels are missing`)
+        },
+        { deadlineMs },
+      ),
+  }
+}

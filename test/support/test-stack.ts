@@ -1,0 +1,49 @@
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { freePorts } from '../../infra/local/ports.ts'
+import { type Stack, startStack } from '../../infra/local/stack.ts'
+
+const RUNS = path.resolve(import.meta.dirname, '../../.millrace/test')
+
+/**
+ * A stack of its own: free ports, an empty data folder, deleted when it stops; its logs stay until a later run begins.
+ * Never the services that the environment names, because tests stop, fill and break what they run on.
+ */
+export async function startTestStack(): Promise<{ readonly value: Stack; stop(): Promise<void> }> {
+  removeLeftovers()
+  const [kafka, controller, registry, redis, clickhouse] = (await freePorts(5)) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ]
+  const home = path.join(RUNS, `${process.pid}-${kafka}`)
+  const dataDir = path.join(home, 'data')
+  const ports = { kafka, 'kafka-controller': controller, registry, redis, clickhouse }
+  const settings = { home, dataDir, logDir: path.join(home, 'logs'), ports, external: {} }
+  const stack = await startStack(settings, { onProgress: () => {} })
+  return {
+    value: stack.value,
+    async stop() {
+      await stack.stop()
+      rmSync(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Folders of runs whose process is gone. */
+function removeLeftovers(): void {
+  if (!existsSync(RUNS)) return
+  for (const run of readdirSync(RUNS)) {
+    if (!isAlive(Number(run.split('-')[0]))) rmSync(path.join(RUNS, run), { recursive: true, force: true })
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
