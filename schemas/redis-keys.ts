@@ -9,7 +9,7 @@
  * The positions hash tells which part of the topic is in the rows:
  *
  *   load           "<generation>:<load id>": what was begun last; absent = the data is lost
- *   <partition>    "<generation>:<load id>:<next offset>"; of another load = nothing is known of the partition
+ *   <partition>    "<generation>:<next offset>:<load id>"; of another load = nothing is known of the partition
  *   end:<partition> offset at which the partition ended when the load began
  *
  * The Kafka key of a table topic's record is the UTF-8 of its key text (below), so that compaction keeps each row's last

@@ -11,6 +11,10 @@ export const SINKS = {
     min: 0,
     max: 60_000,
   }),
+  reportLingerMs: integerVariable('MILLRACE_SINKS_REPORT_LINGER_MS', 'The same for stage metrics, ms', 1_000, {
+    min: 0,
+    max: 60_000,
+  }),
   insertTimeoutMs: integerVariable(
     'MILLRACE_SINKS_INSERT_TIMEOUT_MS',
     'An insert without an answer for this long is tried again, ms',
@@ -29,7 +33,7 @@ export const SINKS = {
   tableCheckMs: integerVariable(
     'MILLRACE_TABLE_CHECK_MS',
     'How often a table in Redis is looked after, and its position noted, ms',
-    500,
+    200,
     { min: 10, max: 60_000 },
   ),
 } as const

@@ -41,6 +41,7 @@ await runStage('sinks', SINKS, async (context, own) => {
     schema: AvroSchema,
     rows: RowKind<T>,
     sink: (deps: TableSinkDeps<T>) => BatchHandler = createTableSink,
+    lingerMs = own.lingerMs,
   ): Promise<void> {
     const { unknownSchemaWaitMs } = config
     const reader = createAvroReader<T>({ schema, name: input, registry, clock, unknownSchemaWaitMs })
@@ -50,7 +51,7 @@ await runStage('sinks', SINKS, async (context, own) => {
       group: consumerGroup(pipeline.name, `sinks.${input}`),
       topic,
       outputs: {},
-      limits,
+      limits: { ...limits, lingerMs },
       handler: () => handler,
       observer: hopObserver(`sinks-${input}`),
     })
@@ -64,6 +65,14 @@ await runStage('sinks', SINKS, async (context, own) => {
   }
   const deadLetters = await readContract('dead-letter')
   await store('dead-letters', topicOf('dead-letters'), deadLetters, deadLetterRows, createDeadLetterSink)
-  await store('stage-metrics', STAGE_METRICS_TOPIC, await readContract('stage-metrics'), stageMetricsRows(name))
+  const reports = await readContract('stage-metrics')
+  await store(
+    'stage-metrics',
+    STAGE_METRICS_TOPIC,
+    reports,
+    stageMetricsRows(name),
+    createTableSink,
+    own.reportLingerMs,
+  )
   if (pipeline.tables.length > 0) await startTables(context, { ...own, limits, hopObserver, observer })
 })

@@ -60,7 +60,9 @@ async function ensureDatabase(config: ClickHouseConfig): Promise<void> {
   }
   const server = createClickHouse({ ...config, database: 'default' })
   try {
-    await server.command(`CREATE DATABASE IF NOT EXISTS \`${config.database.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``)
+    await server.command(
+      `CREATE DATABASE IF NOT EXISTS \`${config.database.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``,
+    )
   } finally {
     await server.close()
   }

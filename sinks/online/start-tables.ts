@@ -21,6 +21,9 @@ export interface TablesOptions {
   readonly observer: TableWriterDeps['observer']
 }
 
+/** Lookups wait for rows: unlike inserts, small writes cost little. */
+const LINGER_MS = 5
+
 /** Keeps every table of the pipeline in Redis, each by a hop of its own. */
 export async function startTables(context: StageContext, options: TablesOptions): Promise<void> {
   const { connections, logger, pipeline } = context
@@ -74,7 +77,7 @@ async function startTable(
     group: consumerGroup(pipeline.name, `sinks.${table.name}`),
     topic: table.topic,
     outputs: {},
-    limits: options.limits,
+    limits: { ...options.limits, lingerMs: Math.min(options.limits.lingerMs, LINGER_MS) },
     startAt: (partition) => loader.startAt(partition),
     handler(source) {
       started.source = source

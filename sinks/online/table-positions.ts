@@ -24,8 +24,9 @@ export function readPositions(hash: Readonly<Record<string, string>>, generation
   for (const [field, value] of Object.entries(hash)) {
     const end = END_FIELD.exec(field)
     if (end !== null) ends.set(Number(end[1]), Number(value))
-    else if (PARTITION_FIELD.test(field) && value.startsWith(`${load}:`)) {
-      next.set(Number(field), Number(value.slice(load.length + 1)))
+    else if (PARTITION_FIELD.test(field)) {
+      const [of, offset, id] = value.split(':')
+      if (`${of}:${id}` === load) next.set(Number(field), Number(offset))
     }
   }
   return { load, next, ends }
@@ -51,7 +52,8 @@ export function newLoadWrites(key: string, positions: TablePositions): readonly 
 }
 
 export function positionWrites(key: string, load: string, next: ReadonlyMap<number, number>): readonly RedisWrite[] {
-  return [...next].map(([partition, offset]) => field(key, String(partition), `${load}:${offset}`))
+  const [generation, id] = load.split(':')
+  return [...next].map(([partition, offset]) => field(key, String(partition), `${generation}:${offset}:${id}`))
 }
 
 /** True when everything that the topic held when the load began is in the rows. */
