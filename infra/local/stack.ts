@@ -38,7 +38,7 @@ export async function startStack(
   const supervisor = createSupervisor()
   const processes = new Map<ComponentName, SupervisedProcess>()
   try {
-    await Promise.all(
+    const started = await Promise.allSettled(
       local.map(async (component) => {
         const since = performance.now()
         processes.set(component.name, await launch(component, settings, supervisor))
@@ -47,6 +47,8 @@ export async function startStack(
         options.onProgress(`✓ ${component.name} ${component.address(settings)} after ${seconds} s`)
       }),
     )
+    const failed = started.find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
   } catch (error) {
     await supervisor.stop()
     throw error
@@ -77,7 +79,7 @@ async function launch(
 ): Promise<SupervisedProcess> {
   const command = await component.prepare(settings)
   const logFile = path.join(settings.logDir, `${component.name}.log`)
-  return supervisor.run({ name: component.name, ...command, logFile, restart: 'always' })
+  return supervisor.run({ name: component.name, role: 'component', ...command, logFile, restart: 'always' })
 }
 
 async function untilReady(

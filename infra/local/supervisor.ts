@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync, type WriteStream } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { type Guard, type Role, startGuard } from './guard-link.ts'
 
 /**
  *   starting     the process runs, but has not been seen healthy
@@ -15,6 +16,8 @@ export type ProcessState = 'starting' | 'running' | 'backing-off' | 'stopping' |
 
 export interface ProcessSpec {
   readonly name: string
+  /** If the supervisor dies, its guard ends the stages first, then the components. Default: a stage. */
+  readonly role?: Role
   readonly command: string
   readonly args: readonly string[]
   readonly env?: Readonly<Record<string, string | undefined>>
@@ -112,7 +115,7 @@ function supervise(spec: ProcessSpec, options: SupervisorOptions, guard: Guard):
       ...(spec.cwd === undefined ? {} : { cwd: spec.cwd }),
     })
     child = started
-    if (started.pid !== undefined) guard.watch(started.pid)
+    if (started.pid !== undefined) guard.watch(started.pid, spec.role ?? 'stage')
     follow(started, log)
     const healthy = setTimeout(() => {
       state = 'running'
@@ -123,6 +126,7 @@ function supervise(spec: ProcessSpec, options: SupervisorOptions, guard: Guard):
       const ended = (code: number | null): void => {
         clearTimeout(healthy)
         log.end()
+        signalGroup(started, 'SIGKILL') // what it had started itself
         if (started.pid !== undefined) guard.forget(started.pid)
         child = null
         onEnd(code, performance.now() - startedAt)
@@ -218,33 +222,5 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
     process.kill(-child.pid, signal)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
-  }
-}
-
-interface Guard {
-  watch(pid: number): void
-  forget(pid: number): void
-  dismiss(): Promise<void>
-}
-
-/** A process apart that ends whatever is still watched once this one is gone, however that happened. */
-function startGuard(): Guard {
-  const guard = spawn(process.execPath, [path.join(import.meta.dirname, 'guard.mjs')], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  const ended = new Promise<void>((resolve) => guard.once('exit', () => resolve()))
-  // a guard that is gone cannot be told; the processes are then unguarded, and everything else works on
-  guard.stdin.on('error', () => {})
-  const tell = (line: string): void => void guard.stdin.write(`${line}\n`)
-  guard.unref()
-  return {
-    watch: (pid) => tell(`+${pid}`),
-    forget: (pid) => tell(`-${pid}`),
-    async dismiss() {
-      guard.ref()
-      guard.stdin.end()
-      await ended
-    },
   }
 }

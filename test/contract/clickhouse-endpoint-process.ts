@@ -18,7 +18,7 @@ const MAIN = join(import.meta.dirname, '../../infra/local/clickhouse/main.ts')
 export async function startEndpointProcess(dataDir: string, password = ''): Promise<EndpointProcess> {
   const [port] = await freePorts(1)
   const child = spawn(process.execPath, [MAIN, '--data', dataDir, '--port', String(port), '--max-body-mb', '64'], {
-    env: { ...process.env, UV_THREADPOOL_SIZE: '16', MILLRACE_CLICKHOUSE_PASSWORD: password },
+    env: { ...process.env, UV_THREADPOOL_SIZE: '16', CLICKHOUSE_PASSWORD: password },
     stdio: ['ignore', 'pipe', 'ignore'],
   })
   const exited = once(child, 'exit')

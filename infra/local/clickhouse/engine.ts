@@ -82,13 +82,22 @@ function connection(addon: Addon, handle: unknown): EngineConnection {
   }
 }
 
+function openFolder(addon: Addon, dataDir: string, args: string[]): unknown {
+  try {
+    return addon.CreateConnection(dataDir, args)
+  } catch (error) {
+    // the addon does not tell why
+    throw new Error(`cannot open ${dataDir}: another process uses it, or it cannot be written`, { cause: error })
+  }
+}
+
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const addon = loadAddon()
   mkdirSync(options.dataDir, { recursive: true })
   // server settings count for the first connection of a process; the defaults would take 5 GB for marks and all of the memory
   const root = connection(
     addon,
-    addon.CreateConnection(options.dataDir, [
+    openFolder(addon, options.dataDir, [
       `--max_server_memory_usage=${options.maxMemoryBytes}`,
       `--mark_cache_size=${options.markCacheBytes}`,
     ]),

@@ -22,8 +22,8 @@ const endpoint = await startEndpoint({
   dataDir: values.data,
   host: values.host,
   port: Number(values.port),
-  // without one, anybody on this machine is `default`, as on a freshly installed server: hence loopback only
-  password: process.env['MILLRACE_CLICKHOUSE_PASSWORD'] ?? '',
+  // the variable of the clients; without one, anybody on this machine is `default`, as on a new server: hence loopback only
+  password: process.env['CLICKHOUSE_PASSWORD'] ?? '',
   maxMemoryBytes: bytes(values['max-memory-mb']),
   markCacheBytes: bytes(values['mark-cache-mb']),
   maxBodyBytes: bytes(values['max-body-mb']),

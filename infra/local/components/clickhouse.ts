@@ -2,7 +2,8 @@ import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { type Component, LOOPBACK } from './component.ts'
 
-const PARALLEL_QUERIES = '12'
+// twelve statements at a time, and four threads for the file system
+const THREADS = '16'
 const PROBE_TIMEOUT_MS = 2_000
 
 /** ClickHouse as a library in a process of its own, behind ClickHouse's HTTP interface. */
@@ -18,7 +19,7 @@ export const clickhouse: Component = {
     return {
       command: process.execPath,
       args: [main, '--data', folder, '--port', String(ports.clickhouse)],
-      env: { UV_THREADPOOL_SIZE: PARALLEL_QUERIES },
+      env: { UV_THREADPOOL_SIZE: THREADS },
     }
   },
 

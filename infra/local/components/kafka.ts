@@ -7,7 +7,10 @@ import { promisify } from 'node:util'
 import { requireComponent, type StackSettings } from '../settings.ts'
 import { type Component, LOOPBACK } from './component.ts'
 
-const HEAP = ['-Xms256m', '-Xmx768m']
+const HEAP = ['-Xms256m', '-Xmx768m', '-XX:+ExitOnOutOfMemoryError']
+const LOGGING = ['defaultLogLevel=warn', 'showDateTime=true', 'dateTimeFormat=HH:mm:ss.SSS'].map(
+  (setting) => `-Dorg.slf4j.simpleLogger.${setting}`,
+)
 const PROBE_TIMEOUT_MS = 2_000
 
 /** Apache Kafka, one node in KRaft mode. */
@@ -24,13 +27,23 @@ export const kafka: Component = {
     writeFileSync(properties, serverProperties(settings, folder))
     if (!existsSync(path.join(folder, 'log', 'meta.properties'))) {
       const clusterId = randomBytes(16).toString('base64url')
-      const args = ['-cp', classPath, 'kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', properties]
+      const args = [
+        '-XX:TieredStopAtLevel=1',
+        '-cp',
+        classPath,
+        'kafka.tools.StorageTool',
+        'format',
+        '-t',
+        clusterId,
+        '-c',
+        properties,
+      ]
       await promisify(execFile)('java', args)
     }
-    return { command: 'java', args: [...HEAP, '-cp', classPath, 'kafka.Kafka', properties] }
+    return { command: 'java', args: [...HEAP, ...LOGGING, '-cp', classPath, 'kafka.Kafka', properties] }
   },
 
-  probe: ({ ports }) => askApiVersions(ports.kafka),
+  probe: ({ ports }) => findsBroker(ports.kafka),
 }
 
 function serverProperties({ ports }: StackSettings, folder: string): string {
@@ -53,6 +66,9 @@ function serverProperties({ ports }: StackSettings, folder: string): string {
     'share.coordinator.state.topic.min.isr': '1',
     'group.initial.rebalance.delay.ms': '0',
     'group.min.session.timeout.ms': '1000',
+    // a killed broker may register again only when the session of its former self is over
+    'broker.session.timeout.ms': '4000',
+    'broker.heartbeat.interval.ms': '1000',
     'log.segment.bytes': '134217728',
   }
   return Object.entries(lines)
@@ -61,31 +77,34 @@ function serverProperties({ ports }: StackSettings, folder: string): string {
 }
 
 /*
- * ApiVersions request, version 0, after its length (INT32):
- *   api_key INT16 = 18, api_version INT16 = 0, correlation_id INT32, client_id NULLABLE_STRING = null
- * Any answer with our correlation id means that the broker serves requests.
+ * Metadata request, version 1, after its length (INT32):
+ *   api_key INT16 = 3, api_version INT16 = 1, correlation_id INT32, client_id NULLABLE_STRING = null, topics ARRAY = []
+ * Its answer: length INT32, correlation_id INT32, number of brokers INT32, … A broker lists itself once it is registered and
+ * unfenced; until then clients are answered, but find nobody to produce to.
  */
-const API_VERSIONS = Buffer.from('0000000a001200000000002affff', 'hex')
+const METADATA = Buffer.from('0000000e000300010000002affff00000000', 'hex')
 const CORRELATION_ID = 42
+const ANSWER_BYTES = 12
 
-function askApiVersions(port: number): Promise<void> {
+function findsBroker(port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: LOOPBACK, port })
-    const fail = (error: Error): void => {
+    const fail = (problem: string): void => {
       socket.destroy()
-      reject(error)
+      reject(new Error(problem))
     }
     let answer = Buffer.alloc(0)
-    socket.setTimeout(PROBE_TIMEOUT_MS, () => fail(new Error('no answer to ApiVersions')))
-    socket.once('error', fail)
-    socket.once('close', () => reject(new Error('the broker closed the connection')))
-    socket.once('connect', () => socket.write(API_VERSIONS))
+    socket.setTimeout(PROBE_TIMEOUT_MS, () => fail('no answer to Metadata'))
+    socket.once('error', (error) => fail(error.message))
+    socket.once('close', () => fail('the broker closed the connection'))
+    socket.once('connect', () => socket.write(METADATA))
     socket.on('data', (bytes) => {
       answer = Buffer.concat([answer, bytes])
-      if (answer.length < 8) return
-      if (answer.readInt32BE(4) !== CORRELATION_ID) return fail(new Error('not a Kafka broker'))
-      socket.destroy()
+      if (answer.length < ANSWER_BYTES) return
+      if (answer.readInt32BE(4) !== CORRELATION_ID) return fail('not a Kafka broker')
+      if (answer.readInt32BE(8) < 1) return fail('the broker is not registered yet')
       resolve()
+      socket.destroy()
     })
   })
 }

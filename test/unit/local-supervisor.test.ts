@@ -1,0 +1,146 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createSupervisor, type ProcessSpec, type Supervisor } from '../../infra/local/supervisor.ts'
+import { eventually } from '../support/eventually.ts'
+
+const SUPERVISOR = join(import.meta.dirname, '../../infra/local/supervisor.ts')
+const OPTIONS = { backoff: { baseMs: 50, maxMs: 400 }, healthyAfterMs: 300, stopWithinMs: 700 }
+const SOON = { deadlineMs: 15_000 }
+
+let folder: string
+let supervisor: Supervisor
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-supervisor-'))
+  supervisor = createSupervisor(OPTIONS)
+})
+
+afterEach(async () => {
+  await supervisor.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const journal = async (): Promise<string[]> => (await readFile(join(folder, 'journal'), 'utf8')).trim().split('\n')
+
+/** A process that runs `script`, with `write(line)` for the journal that all of them share. */
+function program(name: string, script: string, more: Partial<ProcessSpec> = {}): ProcessSpec {
+  const write = `const write = (line) => require('fs').appendFileSync(${JSON.stringify(join(folder, 'journal'))}, line + '\\n');`
+  const logFile = join(folder, `${name}.log`)
+  return { name, command: process.execPath, args: ['-e', `${write}${script}`], logFile, restart: 'always', ...more }
+}
+
+const LIVES = 'setInterval(() => {}, 1000);'
+const onTerm = (action: string): string => `process.on('SIGTERM', () => { ${action} }); ${LIVES}`
+
+function alive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+test('a process is starting, then running, then stopping, then stopped', async () => {
+  const child = supervisor.run(program('p', `write('up'); ${onTerm('setTimeout(() => process.exit(), 100)')}`))
+  expect(child.state).toBe('starting')
+  await eventually(journal, SOON)
+  await eventually(() => expect(child.state).toBe('running'), SOON)
+  const stopped = child.stop()
+  expect(child.state).toBe('stopping')
+  await stopped
+  expect([child.state, child.pid, child.restarts]).toEqual(['stopped', null, 0])
+})
+
+test('a process that keeps ending is started again after longer and longer pauses', async () => {
+  const child = supervisor.run(program('p', "write(Date.now()); console.error('Error: no luck'); process.exit(3)"))
+  await eventually(async () => expect((await journal()).length).toBeGreaterThan(5), SOON)
+  const starts = (await journal()).map(Number)
+  const pauses = starts.slice(1).map((at, index) => at - (starts[index] ?? 0))
+  expect(pauses[0]).toBeGreaterThanOrEqual(50)
+  expect(pauses[4]).toBeGreaterThanOrEqual(400)
+  expect(child.restarts).toBeGreaterThanOrEqual(5)
+  expect(child.lastError).toBe('Error: no luck')
+  expect(await readFile(child.logFile, 'utf8')).toContain('Error: no luck\n')
+})
+
+test('a process that has been well starts again with the shortest pause', async () => {
+  const child = supervisor.run(program('p', `write(Date.now()); ${LIVES}`))
+  for (let kills = 1; kills <= 4; kills += 1) {
+    await eventually(() => expect(child.state).toBe('running'), SOON)
+    const killedAt = Date.now()
+    child.kill('SIGKILL')
+    await eventually(async () => expect(await journal()).toHaveLength(kills + 1), SOON)
+    expect(Number((await journal())[kills]) - killedAt).toBeLessThan(400)
+  }
+  expect(child.restarts).toBe(4)
+})
+
+test('what is not to be restarted tells how it ended', async () => {
+  const good = supervisor.run(program('good', 'process.exit(0)', { restart: 'never' }))
+  const bad = supervisor.run(program('bad', 'process.exit(2)', { restart: 'never' }))
+  const absent = supervisor.run({ ...program('absent', ''), command: join(folder, 'absent'), restart: 'never' })
+  expect([await good.exited, await bad.exited, await absent.exited]).toEqual([0, 2, null])
+  expect([good.state, bad.state, absent.state]).toEqual(['stopped', 'failed', 'failed'])
+  expect(absent.lastError).toContain('ENOENT')
+})
+
+test('lines are passed on as they are printed', async () => {
+  const lines: string[] = []
+  const onLine = (line: string): void => void lines.push(line)
+  await supervisor.run(program('p', "console.log('one\\ntwo')", { restart: 'never', onLine })).exited
+  await eventually(() => expect(lines).toEqual(['one', 'two']), SOON)
+})
+
+test('all end in reverse order, each after the one before it is gone, and a stubborn one by force', async () => {
+  const slow = (name: string): ProcessSpec =>
+    program(name, `write('up'); ${onTerm(`setTimeout(() => { write('${name}'); process.exit() }, 100)`)}`)
+  supervisor.run(slow('first'))
+  supervisor.run(slow('second'))
+  const stubborn = supervisor.run(program('stubborn', `write('up'); ${onTerm("write('never')")}`))
+  supervisor.run(slow('last'))
+  await eventually(async () => expect(await journal()).toHaveLength(4), SOON)
+  const pid = stubborn.pid ?? 0
+  await Promise.all([supervisor.stop(), supervisor.stop()])
+  expect((await journal()).slice(4)).toEqual(['last', 'never', 'second', 'first'])
+  expect(alive(pid)).toBe(false)
+  expect(() => supervisor.run(slow('late'))).toThrow('late cannot start: the supervisor is stopping')
+})
+
+test('what a process started itself goes with it', async () => {
+  const child = supervisor.run(
+    program('p', `write(require('child_process').spawn('sleep', ['1000']).pid); ${LIVES}`, { restart: 'never' }),
+  )
+  const [grandchild] = (await eventually(journal, SOON)).map(Number)
+  child.kill('SIGTERM')
+  await child.exited
+  await eventually(() => expect(alive(grandchild ?? 0)).toBe(false), SOON)
+})
+
+test('a supervisor that is killed leaves nothing behind: stages end, and only then components', async () => {
+  const ends = (name: string): string => onTerm(`setTimeout(() => { write('${name} ended'); process.exit() }, 200)`)
+  const specs = [
+    program('component', `write('up'); ${ends('component')}`, { role: 'component' }),
+    program('stage', `write('up'); ${ends('stage')}`, { role: 'stage' }),
+    program('stubborn', `write('up'); ${onTerm('')}`),
+  ]
+  const main = join(folder, 'main.mts')
+  await writeFile(
+    main,
+    `import { createSupervisor } from ${JSON.stringify(SUPERVISOR)}
+     const supervisor = createSupervisor()
+     const pids = ${JSON.stringify(specs)}.map((spec) => supervisor.run(spec).pid)
+     process.stdout.write(JSON.stringify(pids) + '\\n')`,
+  )
+  const parent = spawn(process.execPath, [main], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [line]: unknown[] = await once(parent.stdout, 'data')
+  const pids: number[] = JSON.parse(String(line))
+  await eventually(async () => expect(await journal()).toHaveLength(3), SOON)
+  parent.kill('SIGKILL')
+  await once(parent, 'exit')
+  await eventually(() => expect(pids.filter(alive)).toEqual([]), SOON)
+  expect((await journal()).slice(3)).toEqual(['stage ended', 'component ended'])
+})
