@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 const LOOPBACK = '127.0.0.1'
 
 /** A port of this machine's loopback address, and the variable that moves it elsewhere. */
-export interface NamedPort {
+interface NamedPort {
   port: number
   owner: string
   variable: string

@@ -12,7 +12,7 @@ import { type Guard, type Role, startGuard } from './guard-link.ts'
  *   stopped      it ended because it was told to
  *   failed       it ended and is not to be started again
  */
-export type ProcessState = 'starting' | 'running' | 'backing-off' | 'stopping' | 'stopped' | 'failed'
+type ProcessState = 'starting' | 'running' | 'backing-off' | 'stopping' | 'stopped' | 'failed'
 
 export interface ProcessSpec {
   readonly name: string
@@ -52,14 +52,14 @@ export interface Supervisor {
   stop(): Promise<void>
 }
 
-export interface SupervisorOptions {
+interface SupervisorOptions {
   readonly backoff: { readonly baseMs: number; readonly maxMs: number }
   /** A process that has run for so long starts again with the shortest back-off. */
   readonly healthyAfterMs: number
   readonly stopWithinMs: number
 }
 
-export const DEFAULTS: SupervisorOptions = {
+const DEFAULTS: SupervisorOptions = {
   backoff: { baseMs: 200, maxMs: 10_000 },
   healthyAfterMs: 5_000,
   stopWithinMs: 25_000,

@@ -30,7 +30,7 @@ export interface Engine {
   close(): void
 }
 
-export interface EngineOptions {
+interface EngineOptions {
   /** Locked by the engine: a second process on the same directory is refused. */
   dataDir: string
   maxMemoryBytes: number

@@ -20,7 +20,7 @@ const STATUS_OF_CODE = new Map(
   Object.entries(CODES_OF_STATUS).flatMap(([status, codes]) => codes.map((code) => [code, Number(status)] as const)),
 )
 
-export interface ErrorAnswer {
+interface ErrorAnswer {
   code: number
   status: number
   /** `Code: N. DB::Exception: … (NAME) (version …)`, the form every client parses. */

@@ -7,7 +7,7 @@ import { answerOf, EndpointError } from './errors.ts'
 import { type InsertSpool, openSpool } from './insert-spool.ts'
 import { queryIdOf, readStatement } from './request.ts'
 
-export interface EndpointOptions {
+interface EndpointOptions {
   dataDir: string
   host: string
   port: number

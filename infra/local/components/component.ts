@@ -12,7 +12,7 @@ export interface Component {
   probe(settings: StackSettings): Promise<void>
 }
 
-export interface LaunchCommand {
+interface LaunchCommand {
   readonly command: string
   readonly args: readonly string[]
   readonly env?: Readonly<Record<string, string>>
