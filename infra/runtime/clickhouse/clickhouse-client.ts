@@ -15,7 +15,7 @@ export interface ClickHouseConfig {
   readonly maxConnections: number
 }
 
-export interface InsertOptions {
+interface InsertOptions {
   readonly queryId?: string
   /** Inserts with one token are stored once: it must name the very rows, or rows are lost. Default: another each time. */
   readonly token?: string
