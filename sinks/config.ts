@@ -1,5 +1,4 @@
-import type { ClickHouseConfig } from '../infra/runtime/clickhouse/clickhouse-client.ts'
-import { type Connections, integerVariable } from '../infra/runtime/config.ts'
+import { integerVariable } from '../infra/runtime/config.ts'
 
 export const SINKS = {
   maxRows: integerVariable('MILLRACE_SINKS_MAX_ROWS', 'Most rows in one insert', 10_000, { min: 1, max: 500_000 }),
@@ -37,18 +36,3 @@ export const SINKS = {
     { min: 10, max: 60_000 },
   ),
 } as const
-
-/** Inserts of one process at once: one per input topic. */
-const CONNECTIONS_AT_ONCE = 8
-
-export function clickHouseConfig(connections: Connections, requestTimeoutMs: number): ClickHouseConfig {
-  return {
-    url: connections.clickhouseUrl,
-    user: connections.clickhouseUser,
-    password: connections.clickhousePassword,
-    database: connections.clickhouseDatabase,
-    tls: connections.clickhouseCa === undefined ? undefined : { ca: connections.clickhouseCa },
-    requestTimeoutMs,
-    maxConnections: CONNECTIONS_AT_ONCE,
-  }
-}

@@ -1,5 +1,6 @@
 import { createAvroReader } from '../infra/runtime/avro/avro-reader.ts'
 import { createClickHouse } from '../infra/runtime/clickhouse/clickhouse-client.ts'
+import { clickHouseConfig } from '../infra/runtime/config.ts'
 import type { BatchHandler } from '../infra/runtime/kafka/outcome.ts'
 import { readContract, startStageHop } from '../infra/runtime/stage-hop.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
@@ -14,7 +15,7 @@ import { predictionRows } from './clickhouse/prediction-rows.ts'
 import { stageMetricsRows } from './clickhouse/stage-metrics-rows.ts'
 import type { RowKind } from './clickhouse/stored-row.ts'
 import { createTableSink, type TableSinkDeps } from './clickhouse/table-sink.ts'
-import { clickHouseConfig, SINKS } from './config.ts'
+import { SINKS } from './config.ts'
 import { createInstruments } from './instruments.ts'
 import { startTables } from './online/start-tables.ts'
 
@@ -51,6 +52,7 @@ await runStage('sinks', SINKS, async (context, own) => {
       group: consumerGroup(pipeline.name, `sinks.${input}`),
       topic,
       outputs: {},
+      reported: topic !== STAGE_METRICS_TOPIC,
       limits: { ...limits, lingerMs },
       handler: () => handler,
       observer: hopObserver(`sinks-${input}`),

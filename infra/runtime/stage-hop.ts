@@ -47,6 +47,8 @@ export interface StageHopOptions {
   readonly startAt?: (partition: number) => Promise<number>
   /** Given the source so that it can rewind it, and the topic's id. */
   readonly handler: (source: RewindableSource, generation: string) => BatchHandler
+  /** False for the hop that stores the reports: it would report on its own reports, for ever. */
+  readonly reported?: boolean
   /** What the stage itself counts and logs. */
   readonly observer?: Partial<HopObserver>
 }
@@ -120,13 +122,13 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
     observer: {
       settled(round) {
         if (round.deferredLanes === 0) waitingFor = null
-        report.settled(round)
+        if (options.reported !== false) report.settled(round)
         options.observer?.settled?.(round)
       },
       retrying(round) {
         if (waitingFor !== round.code) hopLogger.warn(round, 'waiting for a dependency')
         waitingFor = round.code
-        report.retried()
+        if (options.reported !== false) report.retried()
         options.observer?.retrying?.(round)
       },
       deferred(lane) {

@@ -3,14 +3,13 @@ import {
   type ClickHouseConfig,
   createClickHouse,
 } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
-import type { Connections } from '../../infra/runtime/config.ts'
+import { type Connections, clickHouseConfig } from '../../infra/runtime/config.ts'
 import { MillraceError } from '../../infra/runtime/errors.ts'
 import { migrate, readMigrations } from '../../schemas/clickhouse/migrate.ts'
 import { pipelineViews } from '../../schemas/clickhouse/pipeline-views.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { listModelVersions, readModelManifest } from '../../schemas/pipeline/manifest.ts'
-import { clickHouseConfig } from '../config.ts'
 
 /** An ALTER of a large table may take long. */
 const STATEMENT_TIMEOUT_MS = 300_000

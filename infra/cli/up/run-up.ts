@@ -9,8 +9,9 @@ import { systemClock } from '../../runtime/clock.ts'
 import { clickHouseConfig } from '../../runtime/config.ts'
 import { describeError, fateOf } from '../../runtime/errors.ts'
 import { type KafkaAdmin, startKafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
+import { untilDone } from '../../runtime/lifecycle/retry.ts'
 import { createScope } from '../../runtime/lifecycle/scope.ts'
-import { silentLogger } from '../../runtime/telemetry/logger.ts'
+import { type Logger, silentLogger } from '../../runtime/telemetry/logger.ts'
 import { parseReplayLine, type ReplayDone } from '../../sample/replay/progress.ts'
 import { commandConnections } from '../connections.ts'
 import { account, type RunMarks } from './accounting.ts'
@@ -56,12 +57,16 @@ export async function runUp(options: UpOptions): Promise<number> {
     const stack = await scope.start('stack', () => startStack(settings, { onProgress: (line) => view.say(line) }))
 
     const connections = commandConnections({ ...process.env, ...stack.env })
-    const admin = await scope.start('admin', () => startKafkaAdmin(connections.kafka))
-    await deployPipeline(pipeline, connections, admin, {
+    const admin = await scope.start('admin', () =>
+      patiently('connecting to Kafka', () => startKafkaAdmin(connections.kafka), view, stopping.signal),
+    )
+    const deployment = {
       partitions: options.partitions,
       allowSingleReplica: options.allowSingleReplica || settings.external.kafka === undefined,
-      onProgress: (line) => view.say(line),
-    })
+      onProgress: (line: string) => view.say(line),
+    }
+    const deploy = (): Promise<void> => deployPipeline(pipeline, connections, admin, deployment)
+    await patiently(`deploying ${pipeline.name}`, deploy, view, stopping.signal)
     const clickhouse = await scope.start('ClickHouse', async () => {
       const client = createClickHouse(clickHouseConfig(connections.settings, QUERY_TIMEOUT_MS))
       return { value: client, stop: () => client.close() }
@@ -77,6 +82,15 @@ export async function runUp(options: UpOptions): Promise<number> {
     process.off('SIGINT', stop)
     process.off('SIGTERM', stop)
   }
+}
+
+/** A service that has only just begun to answer may not do so each time: tries again, and says so, until Ctrl-C. */
+function patiently<T>(what: string, work: () => Promise<T>, view: View, signal: AbortSignal): Promise<T> {
+  const logger: Logger = {
+    ...silentLogger,
+    warn: (fields, message) => view.say(`${message} (${'message' in fields ? String(fields.message) : ''})`),
+  }
+  return untilDone(what, work, { backoff: { baseMs: 250, maxMs: 5_000 }, clock: systemClock, logger, signal })
 }
 
 interface Run {
