@@ -1,4 +1,4 @@
-import type { Producer, RecordMetadata } from 'kafkajs'
+import type { Message, Producer, RecordMetadata } from 'kafkajs'
 import type { KafkaClient } from './kafka-client.ts'
 import { kafkaError } from './kafka-errors.ts'
 import type { OutgoingBatch, RecordWriter, WrittenBatch } from './record-writer.ts'
@@ -45,14 +45,16 @@ async function write(producer: Producer, batches: readonly OutgoingBatch[]): Pro
 
 function* byTopic(batches: readonly OutgoingBatch[]) {
   for (const [topic, group] of Map.groupBy(batches, (batch) => batch.topic)) {
-    const messages = group.flatMap(({ partition, records }) =>
-      records.map(({ key, value, headers }) => ({
-        partition,
-        key,
-        value,
-        ...(headers === undefined ? {} : { headers: { ...headers } }),
-      })),
-    )
+    const byPartition: Record<number, Message[]> = {}
+    for (const { partition, records } of group) {
+      const messages = byPartition[partition] ?? []
+      byPartition[partition] = messages
+      for (const { key, value, headers } of records) {
+        messages.push({ partition, key, value, ...(headers === undefined ? {} : { headers: { ...headers } }) })
+      }
+    }
+    // kafkajs groups by partition with a `reduce` that copies the group for every message; they are grouped already
+    const messages = Object.assign(Object.values(byPartition).flat(), { reduce: () => byPartition })
     yield { topic, messages }
   }
 }
