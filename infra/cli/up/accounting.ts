@@ -13,12 +13,12 @@ export async function endOf(admin: KafkaAdmin, topic: string): Promise<Mark> {
   return new Map((await admin.ranges(topic)).map(({ partition, high }) => [partition, high]))
 }
 
-export async function spanSince(admin: KafkaAdmin, topic: string, mark: Mark): Promise<Span> {
+async function spanSince(admin: KafkaAdmin, topic: string, mark: Mark): Promise<Span> {
   const ranges = await admin.ranges(topic)
   return new Map(ranges.map(({ partition, high }) => [partition, [mark.get(partition) ?? 0, high]]))
 }
 
-export function spanLength(span: Span): number {
+function spanLength(span: Span): number {
   let length = 0
   for (const [from, to] of span.values()) length += to - from
   return length

@@ -12,7 +12,7 @@ export interface MonthQuality {
   readonly accuracy: number | null
 }
 
-export function qualityView(pipeline: string): string {
+function qualityView(pipeline: string): string {
   return `${pipeline.replaceAll('-', '_')}_quality`
 }
 

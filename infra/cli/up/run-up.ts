@@ -39,6 +39,8 @@ export interface UpOptions {
 const WATCHED_RATE = '2000'
 const QUERY_TIMEOUT_MS = 60_000
 const FRAME_MS = 1_000
+/** A broker that has just started answers some questions only at the second or third time. */
+const FAILURES_SHOWN = 4
 
 /** Resolves with the exit status. Everything that was started has ended by then, whatever went wrong. */
 export async function runUp(options: UpOptions): Promise<number> {
@@ -157,6 +159,7 @@ async function settleAndSummarise(run: Run, replay: ReplayDone | null): Promise<
   const { sleep } = systemClock
   const settled = await settleRun(() => account(pipeline, admin, clickhouse, marks), { signal, sleep })
   const summary = await summarise(pipeline, clickhouse, { account: settled, marks, replay })
+  view.end()
   for (const line of summaryLines(summary)) view.say(line)
   if (signal.aborted) return 1
   const problem = problemOf(summary)
@@ -169,21 +172,24 @@ async function showFrames(run: Run, replay: () => string, signal: AbortSignal): 
   const snapshots = createSnapshots(pipeline, admin, clickhouse)
   const unseen = unseenFrom(pipeline)
   let previous: Snapshot | null = null
-  let troubled = false
+  let failures = 0
   while (!signal.aborted) {
     try {
       const snapshot = await snapshots.take()
-      const processes = stack.supervisor.processes.map(({ name, state, restarts }) =>
-        restarts === 0 ? `${name} ${state}` : `${name} ${state} (restarted ${restarts}×)`,
-      )
-      view.show({ snapshot, previous, processes, replay: replay(), unseenFrom: unseen })
+      view.show({
+        snapshot,
+        previous,
+        processes: stack.supervisor.processes,
+        replay: replay(),
+        unseenFrom: unseen,
+      })
       previous = snapshot
-      troubled = false
+      failures = 0
     } catch (error) {
-      // a component that is down is what the view is for: it says so once and looks again
+      // a component that is down is what the view is for: it says so once it lasts, and looks again
       if (fateOf(error) !== 'retry') throw error
-      if (!troubled) view.say(`cannot look: ${describeError(error).message}`)
-      troubled = true
+      failures += 1
+      if (failures === FAILURES_SHOWN) view.say(`cannot look: ${describeError(error).message}`)
     }
     await systemClock.sleep(FRAME_MS, signal)
   }

@@ -10,7 +10,7 @@ import { migratePipeline } from '../deployment/migrate-pipeline.ts'
 import { registerSchemas } from '../deployment/register-schemas.ts'
 import { moduleFile, NODE_FLAGS } from '../stage-module.ts'
 
-export const STAGES = ['ingest', 'processors', 'inference', 'sinks'] as const
+const STAGES = ['ingest', 'processors', 'inference', 'sinks'] as const
 
 /** Makes what the pipeline needs in Kafka, registry and ClickHouse; safe to repeat. */
 export async function deployPipeline(

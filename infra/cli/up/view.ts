@@ -7,15 +7,14 @@ export interface View {
   show(frame: Frame): void
   /** A message above the table. */
   say(line: string): void
-  /** Leaves the last table where it is. */
+  /** Takes the table away; what is said from now on is printed as it is. */
   end(): void
 }
 
 export interface Frame {
   readonly snapshot: Snapshot
   readonly previous: Snapshot | null
-  /** State of each supervised process, e.g. `processors running`. */
-  readonly processes: readonly string[]
+  readonly processes: readonly { readonly name: string; readonly state: string; readonly restarts: number }[]
   readonly replay: string
   /** First day (`yyyy-mm-dd`) that the model has not been trained on; null = unknown. */
   readonly unseenFrom: string | null
@@ -29,18 +28,24 @@ export function createView(output: NodeJS.WriteStream): View {
       end: () => {},
     }
   }
-  let last = ''
+  let last: string | null = null
+  let ended = false
   return {
     show(frame) {
+      if (ended) return
       last = frameTable(frame)
       logUpdate(last)
     },
     say(line) {
-      logUpdate.clear()
+      if (last !== null) logUpdate.clear()
       output.write(`${line}\n`)
-      logUpdate(last)
+      if (last !== null) logUpdate(last)
     },
-    end: () => logUpdate.done(),
+    end() {
+      if (last !== null) logUpdate.clear()
+      last = null
+      ended = true
+    },
   }
 }
 
@@ -73,7 +78,7 @@ export function frameTable(frame: Frame): string {
     '',
     `  event to prediction, last 10 s   ${latencyMs === null ? '–' : `p50 ${ms(latencyMs.p50)}   p99 ${ms(latencyMs.p99)}`}`,
     `  dead letters                     ${deadLetters.length === 0 ? 'none' : deadLetters.map(({ stage, reason, count }) => `${stage} ${reason} ${count}`).join(', ')}`,
-    `  processes                        ${processes.join(', ')}`,
+    `  processes                        ${processesText(processes)}`,
     ...(months.length === 0 ? [] : ['', `  ${'month'.padEnd(10)}${'labelled'.padStart(10)}   quality`]),
     ...months.map((month) => monthLine(month, unseenFrom)),
     '',
@@ -89,6 +94,15 @@ export function monthLine(month: MonthQuality, unseenFrom: string | null): strin
 export function qualityText({ auc, accuracy }: MonthQuality): string {
   if (auc !== null) return `AUC ${auc.toFixed(4)}`
   return accuracy === null ? '–' : `accuracy ${accuracy.toFixed(4)}`
+}
+
+/** How many run, and by name those that do not or that had to be started again. */
+function processesText(processes: Frame['processes']): string {
+  const running = processes.filter(({ state }) => state === 'running').length
+  const notable = processes
+    .filter(({ state, restarts }) => state !== 'running' || restarts > 0)
+    .map(({ name, state, restarts }) => `${name} ${state}${restarts === 0 ? '' : `, started again ${restarts}×`}`)
+  return [`${running} running`, ...notable].join('; ')
 }
 
 function perSecond(flow: Flow, now: Snapshot, before: Snapshot | null): string {
