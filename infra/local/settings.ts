@@ -67,7 +67,7 @@ export function readStackSettings(env: NodeJS.ProcessEnv): StackSettings {
 }
 
 /** Folder that the set-up (bootstrap.mjs) put a component's program into. */
-function componentFolder(component: 'kafka' | 'registry' | 'redis'): string {
+export function componentFolder(component: 'kafka' | 'registry' | 'redis'): string {
   const pom = readFileSync(path.join(import.meta.dirname, 'pom.xml'))
   const version = createHash('sha256').update(pom).digest('hex').slice(0, 12)
   return path.join(path.resolve('.millrace'), 'components', version, component)

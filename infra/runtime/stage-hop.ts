@@ -101,6 +101,7 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
     }),
   )
 
+  const queuedBytes = context.queuedBytes
   let waitingFor: string | null = null
   const hopLogger = logger.child({ hop: name })
   const hop = startHop({
@@ -122,12 +123,14 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
     observer: {
       settled(round) {
         if (round.deferredLanes === 0) waitingFor = null
+        queuedBytes.set(source.queuedBytes(), { hop: name })
         if (options.reported !== false) report.settled(round)
         options.observer?.settled?.(round)
       },
       retrying(round) {
         if (waitingFor !== round.code) hopLogger.warn(round, 'waiting for a dependency')
         waitingFor = round.code
+        queuedBytes.set(source.queuedBytes(), { hop: name })
         if (options.reported !== false) report.retried()
         options.observer?.retrying?.(round)
       },

@@ -23,7 +23,7 @@ import type { RecordWriter } from './kafka/record-writer.ts'
 import { untilDone } from './lifecycle/retry.ts'
 import { createScope, type Started } from './lifecycle/scope.ts'
 import { createLogger, type Logger } from './telemetry/logger.ts'
-import { createMetrics, type Metrics } from './telemetry/metrics.ts'
+import { createMetrics, type GaugeOf, type Metrics } from './telemetry/metrics.ts'
 
 type Compiled<S> = { readonly [K in keyof S]: S[K] extends Variable<infer T> ? T : never }
 type StageConfig = Compiled<typeof STAGE>
@@ -43,6 +43,7 @@ export interface StageContext {
   readonly clock: Clock
   readonly logger: Logger
   readonly metrics: Metrics
+  readonly queuedBytes: GaugeOf<'hop'>
   /** How `retry` errors of start-up and of hops are spaced. */
   readonly retry: Backoff
   /** Starts a part, again and again while it fails with `retry`; parts are stopped in reverse order. */
@@ -129,6 +130,7 @@ async function runUntilStopped(
       clock,
       logger,
       metrics,
+      queuedBytes: metrics.gauge('millrace_queued_bytes', 'Fetched and not yet taken', ['hop']),
       retry: RETRY,
       start: begin,
       watch(part) {

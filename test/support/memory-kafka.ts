@@ -54,6 +54,7 @@ export function memorySource(rounds: readonly (readonly RecordBatch[])[]): Batch
     take: async () => waiting.shift() ?? [],
     settle: (batch, count, holdMs) => void settlements.push({ batch, count, holdMs }),
     endIntake: () => void waiting.splice(0),
+    queuedBytes: () => 0,
     owns: (batch) => !lost.has(batch),
   }
 }

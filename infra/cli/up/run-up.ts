@@ -2,6 +2,7 @@ import { existsSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../../schemas/pipeline/load.ts'
+import { setUpComponents } from '../../local/set-up.ts'
 import { readStackSettings, type StackSettings } from '../../local/settings.ts'
 import { type Stack, startStack } from '../../local/stack.ts'
 import { type ClickHouseClient, createClickHouse } from '../../runtime/clickhouse/clickhouse-client.ts'
@@ -55,6 +56,7 @@ export async function runUp(options: UpOptions): Promise<number> {
     const pipeline = await loadPipeline(options.folder)
     const settings = readStackSettings(process.env)
     if (options.fresh) wipe(settings, view)
+    await setUpComponents(settings)
     view.say(`Starting ${pipeline.name} from ${options.folder}`)
     const stack = await scope.start('stack', () => startStack(settings, { onProgress: (line) => view.say(line) }))
 

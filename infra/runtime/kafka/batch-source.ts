@@ -19,6 +19,8 @@ export interface BatchSource {
   settle(batch: RecordBatch, count: number, holdMs: number): void
   /** First step of a shutdown: from now on `take` resolves with nothing, and what is out can still be settled. */
   endIntake(): void
+  /** Keys and values that were fetched and not taken yet, bytes. Bounded: a full partition is paused. */
+  queuedBytes(): number
   /** False once the batch's partition has been taken away: its outputs should not be written any more. */
   owns(batch: RecordBatch): boolean
 }

@@ -252,6 +252,7 @@ export async function startKafkaSource(
         if (lane !== undefined && settleIn(lane, batch, count, clock.monotonic() + holdMs)) wake()
       },
       endIntake,
+      queuedBytes: () => [...lanes.values()].reduce((bytes, lane) => bytes + lane.queuedBytes, 0),
       owns: (batch) => lanes.get(batch.partition)?.taken === batch,
       rewind: () => relocate([...lanes.keys()]),
       positions: () =>
