@@ -33,8 +33,8 @@ export const kafka: Component = {
         classPath,
         'kafka.tools.StorageTool',
         'format',
-        '-t',
-        clusterId,
+        // one word: an id may begin with a dash
+        `--cluster-id=${clusterId}`,
         '-c',
         properties,
       ]
