@@ -10,6 +10,7 @@ const message = (offset: number): KafkaMessage => ({
   attributes: 0,
   headers: {},
 })
+const rows = (maxRows: number) => ({ maxRows, maxBytes: 1_000 })
 const limits = { maxRows: 4, maxBytes: 1_000, lingerMs: 50 }
 
 function filled(...offsets: number[]) {
@@ -20,13 +21,13 @@ function filled(...offsets: number[]) {
 
 test('a chunk is cut to the rows asked for, and the rest comes next', () => {
   const lane = filled(5, 6, 9)
-  const first = takeFrom('t', lane, 2, 0)
+  const first = takeFrom('t', lane, rows(2), 0)
   expect([first?.length, first?.offset(0), first?.offset(1)]).toEqual([2, 5, 6])
-  expect(takeFrom('t', lane, 2, 0)).toBeNull()
+  expect(takeFrom('t', lane, rows(2), 0)).toBeNull()
   if (first === null) throw new Error('nothing taken')
   expect(settleIn(lane, first, 2, 0)).toBe(true)
   expect(lane.settledTo).toBe(9)
-  const second = takeFrom('t', lane, 2, 0)
+  const second = takeFrom('t', lane, rows(2), 0)
   expect(second?.offset(0)).toBe(9)
   if (second === null) throw new Error('nothing taken')
   settleIn(lane, second, 1, 0)
@@ -35,24 +36,24 @@ test('a chunk is cut to the rows asked for, and the rest comes next', () => {
 
 test('settling a part returns the rest to the front and commits up to it', () => {
   const lane = filled(5, 6, 9)
-  const batch = takeFrom('t', lane, 3, 0)
+  const batch = takeFrom('t', lane, rows(3), 0)
   if (batch === null) throw new Error('nothing taken')
   settleIn(lane, batch, 1, 40)
   expect(lane.settledTo).toBe(6)
-  expect(takeFrom('t', lane, 3, 39)).toBeNull()
-  expect(takeFrom('t', lane, 3, 40)?.offset(0)).toBe(6)
+  expect(takeFrom('t', lane, rows(3), 39)).toBeNull()
+  expect(takeFrom('t', lane, rows(3), 40)?.offset(0)).toBe(6)
 })
 
 test('settling nothing moves no position', () => {
   const lane = filled(5)
-  const batch = takeFrom('t', lane, 3, 0)
+  const batch = takeFrom('t', lane, rows(3), 0)
   if (batch === null) throw new Error('nothing taken')
   settleIn(lane, batch, 0, 0)
   expect(lane.settledTo).toBeNull()
 })
 
 test('a batch of another lane is not settled', () => {
-  const batch = takeFrom('t', filled(5), 1, 0)
+  const batch = takeFrom('t', filled(5), rows(1), 0)
   if (batch === null) throw new Error('nothing taken')
   expect(settleIn(filled(5), batch, 1, 0)).toBe(false)
 })
@@ -65,4 +66,21 @@ test('records are handed out when full, when the oldest has lingered, and when a
   const held = filled(1)
   held.heldUntil = 130
   expect(readyInMs([held], limits, 100)).toBe(30)
+})
+
+test('small chunks are joined into one batch, up to either bound, and gaps between them are kept', () => {
+  const lane = filled(1, 2)
+  enqueue(lane, [message(5)], 9, 101)
+  enqueue(lane, [message(9), message(10)], 11, 102)
+  const batch = takeFrom('t', lane, rows(3), 0)
+  if (batch === null) throw new Error('nothing taken')
+  expect([0, 1, 2].map((i) => batch.offset(i))).toEqual([1, 2, 5])
+  settleIn(lane, batch, 3, 0)
+  expect(lane.settledTo).toBe(9)
+  const bySize = takeFrom('t', lane, { maxRows: 10, maxBytes: 15 }, 0)
+  expect([bySize?.length, bySize?.offset(0)]).toEqual([1, 9])
+})
+
+test('a record larger than the bound is handed out alone', () => {
+  expect(takeFrom('t', filled(1, 2), { maxRows: 10, maxBytes: 1 }, 0)?.length).toBe(1)
 })

@@ -213,11 +213,13 @@ export async function startKafkaSource(
     const turn = order.length === 0 ? 0 : firstLane++ % order.length
     const taken: RecordBatch[] = []
     let rows = limits.maxRows
+    let bytes = limits.maxBytes
     for (const lane of [...order.slice(turn), ...order.slice(0, turn)]) {
-      const batch = takeFrom(topic, lane, rows, clock.monotonic())
+      const batch = takeFrom(topic, lane, { maxRows: rows, maxBytes: bytes }, clock.monotonic())
       if (batch === null) continue
       taken.push(batch)
       rows -= batch.length
+      bytes -= batch.bytes
       if (lane.paused && lane.queuedBytes < options.maxLaneBytes / 2) {
         lane.paused = false
         consumer.resume([{ topic, partitions: [lane.partition] }])

@@ -56,17 +56,36 @@ export function enqueue(lane: Lane, messages: readonly KafkaMessage[], end: numb
   lane.expected = end
 }
 
-/** Takes at most `maxRows` from the lane's oldest chunk. One batch of a lane is out at a time. */
-export function takeFrom(topic: string, lane: Lane, maxRows: number, now: number): RecordBatch | null {
-  const chunk = lane.queue[0]
-  if (chunk === undefined || lane.taken !== null || maxRows <= 0 || lane.heldUntil > now) return null
-  lane.queue.shift()
-  const messages = chunk.messages.slice(0, maxRows)
-  const rest = chunk.messages.slice(maxRows)
-  if (rest.length > 0) lane.queue.unshift({ ...chunk, messages: rest })
-  const end = rest[0] === undefined ? chunk.end : Number(rest[0].offset)
-  lane.taken = laneBatch(topic, lane, messages, end, chunk.arrivedAt)
-  lane.queuedBytes -= lane.taken.bytes
+/** Takes the lane's oldest records, within both bounds but at least one. One batch of a lane is out at a time. */
+export function takeFrom(
+  topic: string,
+  lane: Lane,
+  bounds: { readonly maxRows: number; readonly maxBytes: number },
+  now: number,
+): RecordBatch | null {
+  const oldest = lane.queue[0]
+  if (oldest === undefined || lane.taken !== null || lane.heldUntil > now) return null
+  if (bounds.maxRows <= 0 || bounds.maxBytes <= 0) return null
+  const messages: KafkaMessage[] = []
+  let bytes = 0
+  let end = oldest.end
+  for (let chunk = lane.queue.shift(); chunk !== undefined; chunk = lane.queue.shift()) {
+    let count = 0
+    for (const message of chunk.messages) {
+      const size = sizeOf(message)
+      if (messages.length >= bounds.maxRows || (messages.length > 0 && bytes + size > bounds.maxBytes)) break
+      messages.push(message)
+      bytes += size
+      count += 1
+    }
+    const next = chunk.messages[count]
+    end = next === undefined ? chunk.end : Number(next.offset)
+    if (next === undefined) continue
+    lane.queue.unshift(count === 0 ? chunk : { ...chunk, messages: chunk.messages.slice(count) })
+    break
+  }
+  lane.taken = laneBatch(topic, lane, messages, end, oldest.arrivedAt)
+  lane.queuedBytes -= bytes
   return lane.taken
 }
 
@@ -152,6 +171,10 @@ function lastHeader(header: Buffer | string | (Buffer | string)[] | undefined): 
 
 function bytesOf(messages: readonly KafkaMessage[]): number {
   let bytes = 0
-  for (const { key, value } of messages) bytes += (key?.length ?? 0) + (value?.length ?? 0)
+  for (const message of messages) bytes += sizeOf(message)
   return bytes
+}
+
+function sizeOf({ key, value }: KafkaMessage): number {
+  return (key?.length ?? 0) + (value?.length ?? 0)
 }
