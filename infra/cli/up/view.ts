@@ -7,7 +7,7 @@ export interface View {
   show(frame: Frame): void
   /** A message above the table. */
   say(line: string): void
-  /** Takes the table away; what is said from now on is printed as it is. */
+  /** Takes the table away and shows none any more; what is said from now on is printed as it is. */
   end(): void
 }
 
@@ -21,15 +21,19 @@ export interface Frame {
 }
 
 export function createView(output: NodeJS.WriteStream): View {
+  let ended = false
   if (output.isTTY !== true) {
     return {
-      show: (frame) => void output.write(`${frameLine(frame)}\n`),
+      show(frame) {
+        if (!ended) output.write(`${frameLine(frame)}\n`)
+      },
       say: (line) => void output.write(`${line}\n`),
-      end: () => {},
+      end() {
+        ended = true
+      },
     }
   }
   let last: string | null = null
-  let ended = false
   return {
     show(frame) {
       if (ended) return
