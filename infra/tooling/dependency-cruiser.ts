@@ -109,6 +109,8 @@ const configuration: IConfiguration = {
   forbidden,
   options: {
     doNotFollow: { path: 'node_modules' },
+    // What the installed command imports; it is there only after a build.
+    exclude: { path: '^([.]{2}/)*dist/' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
     enhancedResolveOptions: {
