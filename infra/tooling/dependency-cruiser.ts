@@ -110,7 +110,7 @@ const configuration: IConfiguration = {
   options: {
     doNotFollow: { path: 'node_modules' },
     // What the installed command imports; it is there only after a build.
-    exclude: { path: '^([.]{2}/)*dist/' },
+    exclude: { path: '^(dist|\\.\\./\\.\\./dist)/' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
     enhancedResolveOptions: {
