@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, inject, test } from 'vitest'
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { CONNECTIONS, readConfig } from '../../infra/runtime/config.ts'
@@ -42,7 +42,7 @@ const table = (name: string, onUnavailable: CompiledTable['onUnavailable']): Com
 const DEGRADING = table('degrading', { policy: 'degrade', afterMs: 2_000 })
 const PAUSING = table('pausing', { policy: 'pause' })
 
-const direct = readConfig(CONNECTIONS, process.env).redisUrl
+const direct = readConfig(CONNECTIONS, inject('stack').env).redisUrl
 let gate: TcpGate
 let redis: RedisClient
 let admin: RedisClient

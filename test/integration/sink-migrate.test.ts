@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, inject, test } from 'vitest'
 import { createClickHouse } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { CONNECTIONS, readConfig } from '../../infra/runtime/config.ts'
 import { migratePipeline } from '../../sinks/commands/migrate.ts'
@@ -6,7 +6,7 @@ import { uniqueName } from '../support/unique-name.ts'
 
 test('migrate makes the database, its tables and the views of the pipeline, and can be repeated', async () => {
   const database = uniqueName('migrate')
-  const connections = readConfig(CONNECTIONS, { ...process.env, CLICKHOUSE_DATABASE: database })
+  const connections = readConfig(CONNECTIONS, { ...inject('stack').env, CLICKHOUSE_DATABASE: database })
   const first = await migratePipeline('infra/sample/flights', connections)
   expect(first.applied).toContain('0001_predictions.sql')
   expect(first.views).toEqual(['flights_predictions', 'flights_quality'])

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { CONNECTIONS, readConfig } from '../../infra/runtime/config.ts'
@@ -23,7 +23,7 @@ import { uniqueName } from '../support/unique-name.ts'
 // The sinks' handlers on the real stores.
 
 const SCHEMA_ID = 6
-const connections = readConfig(CONNECTIONS, process.env)
+const connections = readConfig(CONNECTIONS, inject('stack').env)
 const flights = (file: string) => JSON.parse(readFileSync(`infra/sample/flights/${file}`, 'utf8')) as AvroSchema
 
 let database: TestDatabase

@@ -1,3 +1,4 @@
+import { inject } from 'vitest'
 import { type ClickHouseClient, createClickHouse } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { CONNECTIONS, readConfig } from '../../infra/runtime/config.ts'
 import { migrate, readMigrations } from '../../schemas/clickhouse/migrate.ts'
@@ -14,7 +15,7 @@ export interface TestDatabase {
 
 export async function emptyDatabase(): Promise<TestDatabase> {
   const name = uniqueName('sinks').replaceAll('-', '_')
-  const connections = readConfig(CONNECTIONS, process.env)
+  const connections = readConfig(CONNECTIONS, inject('stack').env)
   const config = {
     url: connections.clickhouseUrl,
     user: connections.clickhouseUser,

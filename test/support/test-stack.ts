@@ -11,13 +11,7 @@ const RUNS = path.resolve(import.meta.dirname, '../../.millrace/test')
  */
 export async function startTestStack(): Promise<{ readonly value: Stack; stop(): Promise<void> }> {
   removeLeftovers()
-  const [kafka, controller, registry, redis, clickhouse] = (await freePorts(5)) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-  ]
+  const [kafka = 0, controller = 0, registry = 0, redis = 0, clickhouse = 0] = await freePorts(5)
   const home = path.join(RUNS, `${process.pid}-${kafka}`)
   const dataDir = path.join(home, 'data')
   const ports = { kafka, 'kafka-controller': controller, registry, redis, clickhouse }
@@ -32,18 +26,20 @@ export async function startTestStack(): Promise<{ readonly value: Stack; stop():
   }
 }
 
-/** Folders of runs whose process is gone. */
+/** Folders of runs of this kind whose process is gone. */
 function removeLeftovers(): void {
   if (!existsSync(RUNS)) return
   for (const run of readdirSync(RUNS)) {
-    if (!isAlive(Number(run.split('-')[0]))) rmSync(path.join(RUNS, run), { recursive: true, force: true })
+    const [, pid] = /^(\d+)-\d+$/.exec(run) ?? []
+    if (pid !== undefined && !isAlive(Number(pid))) rmSync(path.join(RUNS, run), { recursive: true, force: true })
   }
 }
 
 function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0)
-  } catch {
-    return false
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false
+    throw error
   }
 }
