@@ -1,6 +1,10 @@
 /** The names, layout and retention of every topic a pipeline has. */
 
 const DAY_MS = 86_400_000
+/** The brokers' own default, made explicit. */
+const RECORD_BYTES = 1_048_588
+/** A dead letter holds a whole record and what was wrong with it. */
+const DEAD_LETTER_BYTES = 2_097_152
 
 export type StageTopic = 'features' | 'predictions' | 'shadow' | 'labels' | 'dead-letters'
 export type TopicKey = 'event-key' | 'event-id' | 'table-key' | 'stage' | 'pipeline' | 'subject'
@@ -13,6 +17,8 @@ export interface TopicDeclaration {
   readonly cleanup: 'delete' | 'compact'
   /** -1 = for ever. */
   readonly retentionMs: number
+  /** Largest record batch that brokers accept. */
+  readonly maxMessageBytes: number
   /** False for an events topic that existed before the pipeline: its settings are not ours. */
   readonly owned: boolean
 }
@@ -59,6 +65,7 @@ export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDec
     key,
     cleanup: 'delete',
     retentionMs,
+    maxMessageBytes: topic === 'dead-letters' ? DEAD_LETTER_BYTES : RECORD_BYTES,
     owned: true,
   })
   return [
@@ -74,6 +81,7 @@ export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDec
         key: 'table-key',
         cleanup: 'compact',
         retentionMs: -1,
+        maxMessageBytes: RECORD_BYTES,
         owned: true,
       }),
     ),
@@ -83,6 +91,7 @@ export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDec
       key: 'event-key',
       cleanup: 'delete',
       retentionMs: eventRetentionMs,
+      maxMessageBytes: RECORD_BYTES,
       owned: pipeline.event.owned,
     },
   ]
@@ -90,7 +99,11 @@ export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDec
 
 /** Topics that all pipelines share. */
 export const SHARED_TOPICS: readonly TopicDeclaration[] = [
-  { name: CONTROL_TOPIC, partitions: 1, key: 'subject', cleanup: 'delete', retentionMs: -1, owned: true },
-  { name: STAGE_METRICS_TOPIC, partitions: 1, key: 'stage', cleanup: 'delete', retentionMs: DAY_MS, owned: true },
-  { name: ALERTS_TOPIC, partitions: 1, key: 'pipeline', cleanup: 'delete', retentionMs: 30 * DAY_MS, owned: true },
+  shared(CONTROL_TOPIC, 'subject', -1),
+  shared(STAGE_METRICS_TOPIC, 'stage', DAY_MS),
+  shared(ALERTS_TOPIC, 'pipeline', 30 * DAY_MS),
 ]
+
+function shared(name: string, key: TopicKey, retentionMs: number): TopicDeclaration {
+  return { name, partitions: 1, key, cleanup: 'delete', retentionMs, maxMessageBytes: RECORD_BYTES, owned: true }
+}

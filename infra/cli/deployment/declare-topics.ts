@@ -104,6 +104,7 @@ function topicConfig(declaration: TopicDeclaration, replicas: number): Readonly<
   return {
     'cleanup.policy': declaration.cleanup,
     'retention.ms': String(declaration.retentionMs),
+    'max.message.bytes': String(declaration.maxMessageBytes),
     'message.timestamp.type': 'LogAppendTime',
     'unclean.leader.election.enable': 'false',
     'min.insync.replicas': replicas >= REPLICAS ? '2' : '1',

@@ -4,6 +4,7 @@ import { describeError, fateOf } from '../errors.ts'
 import type { BatchSource, TakeLimits } from './batch-source.ts'
 import { type DeadLetterEncoding, encodeDeadLetter } from './dead-letters.ts'
 import { type BatchHandler, openOutcome, type SealedOutcome } from './outcome.ts'
+import { rejectOversized, requireDeadLetterSize, roundsBySize } from './outgoing-size.ts'
 import type { RecordBatch } from './record-batch.ts'
 import type { OutgoingBatch, OutgoingRecord, RecordWriter } from './record-writer.ts'
 
@@ -132,11 +133,12 @@ async function handleOnce(options: HopOptions, batches: readonly RecordBatch[], 
   const outputs = Object.keys(options.outputs)
   const open = batches.map((batch) => openOutcome(batch, outputs))
   await options.handler.handle(open)
-  const outcomes = open.map((outcome) => outcome.seal())
+  const outcomes = open.map((outcome) => rejectOversized(outcome.seal()))
 
   const kept = outcomes.filter(({ batch }) => options.source.owns(batch))
-  await options.writer.write(deadLetterBatches(options.deadLetters, kept, attempt))
-  await options.writer.write(outputBatches(options.outputs, kept))
+  for (const round of roundsBySize(deadLetterBatches(options.deadLetters, kept, attempt)))
+    await options.writer.write(round)
+  for (const round of roundsBySize(outputBatches(options.outputs, kept))) await options.writer.write(round)
   return { outcomes: kept, startedAt }
 }
 
@@ -159,7 +161,12 @@ function deadLetterBatches(
   return outcomes.map(({ batch, rejections }) => ({
     topic: deadLetters.topic,
     partition: batch.partition,
-    records: rejections.map(([index, rejection]) => encodeDeadLetter(deadLetters, batch, index, rejection, attempts)),
+    records: rejections.map(([index, rejection]) =>
+      requireDeadLetterSize(
+        encodeDeadLetter(deadLetters, batch, index, rejection, attempts),
+        `${batch.topic}/${batch.partition} offset ${batch.offset(index)}`,
+      ),
+    ),
   }))
 }
 
