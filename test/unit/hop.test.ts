@@ -96,7 +96,7 @@ test('dead letters are written before outputs, with the original bytes and coord
 test('a retry error of the handler or of the writer hands the same batches in again and settles them once', async () => {
   const batch = lane(0, 2)
   const source = memorySource([[batch]])
-  const writer = memoryWriter([undefined, retryable('kafka_unavailable', 'down')])
+  const writer = memoryWriter([retryable('kafka_unavailable', 'down')])
   let calls = 0
   const handler: BatchHandler = {
     async handle(outcomes) {
