@@ -24,14 +24,23 @@ export function spawnNode(
   args: readonly string[],
   options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
 ): RunningProcess {
-  const child = spawn(process.execPath, ['--conditions=millrace-source', ...args], {
+  return spawnProgram(process.execPath, ['--conditions=millrace-source', ...args], options)
+}
+
+/** The same with any program. */
+export function spawnProgram(
+  command: string,
+  args: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): RunningProcess {
+  const child = spawn(command, args, {
     cwd: options.cwd ?? ROOT,
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   })
   const { pid } = child
-  if (pid === undefined) throw new Error(`node ${args.join(' ')} could not be started`)
+  if (pid === undefined) throw new Error(`${command} ${args.join(' ')} could not be started`)
   const printed: Buffer[] = []
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => printed.push(chunk))
   const output = () => Buffer.concat(printed).toString()
