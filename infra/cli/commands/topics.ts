@@ -3,6 +3,10 @@ import { loadPipeline } from '../../../schemas/pipeline/load.ts'
 import { startKafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 import { commandConnections } from '../connections.ts'
 import { declareTopics } from '../deployment/declare-topics.ts'
+import { patiently } from '../patiently.ts'
+
+/** A topic that was just created has no leader for a moment. */
+const PATIENCE_MS = 20_000
 
 export function register(program: Command): void {
   program
@@ -15,7 +19,11 @@ export function register(program: Command): void {
       const pipeline = await loadPipeline(folder)
       const admin = await startKafkaAdmin(commandConnections(process.env).kafka)
       try {
-        for (const { topic, partitions, state } of await declareTopics(admin.value, pipeline, options)) {
+        const declared = await patiently('declaring topics', () => declareTopics(admin.value, pipeline, options), {
+          say: console.error,
+          signal: AbortSignal.timeout(PATIENCE_MS),
+        })
+        for (const { topic, partitions, state } of declared) {
           console.log(`${state.padEnd(9)}  ${topic} (${partitions} partition${partitions === 1 ? '' : 's'})`)
         }
       } finally {

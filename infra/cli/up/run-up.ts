@@ -10,11 +10,11 @@ import { systemClock } from '../../runtime/clock.ts'
 import { clickHouseConfig } from '../../runtime/config.ts'
 import { describeError, fateOf } from '../../runtime/errors.ts'
 import { type KafkaAdmin, startKafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
-import { untilDone } from '../../runtime/lifecycle/retry.ts'
 import { createScope } from '../../runtime/lifecycle/scope.ts'
-import { type Logger, silentLogger } from '../../runtime/telemetry/logger.ts'
+import { silentLogger } from '../../runtime/telemetry/logger.ts'
 import { parseReplayLine, type ReplayDone } from '../../sample/replay/progress.ts'
 import { commandConnections } from '../connections.ts'
+import { patiently } from '../patiently.ts'
 import { account, type RunMarks } from './accounting.ts'
 import { howToQuery } from './how-to-query.ts'
 import { markRun } from './run-marks.ts'
@@ -51,6 +51,7 @@ export async function runUp(options: UpOptions): Promise<number> {
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
 
+  const patience = { say: (line: string) => view.say(line), signal: stopping.signal }
   const scope = createScope(silentLogger)
   try {
     const pipeline = await loadPipeline(options.folder)
@@ -62,7 +63,7 @@ export async function runUp(options: UpOptions): Promise<number> {
 
     const connections = commandConnections({ ...process.env, ...stack.env })
     const admin = await scope.start('admin', () =>
-      patiently('connecting to Kafka', () => startKafkaAdmin(connections.kafka), view, stopping.signal),
+      patiently('connecting to Kafka', () => startKafkaAdmin(connections.kafka), patience),
     )
     const deployment = {
       partitions: options.partitions,
@@ -70,7 +71,7 @@ export async function runUp(options: UpOptions): Promise<number> {
       onProgress: (line: string) => view.say(line),
     }
     const deploy = (): Promise<void> => deployPipeline(pipeline, connections, admin, deployment)
-    await patiently(`deploying ${pipeline.name}`, deploy, view, stopping.signal)
+    await patiently(`deploying ${pipeline.name}`, deploy, patience)
     const clickhouse = await scope.start('ClickHouse', async () => {
       const client = createClickHouse(clickHouseConfig(connections.settings, QUERY_TIMEOUT_MS))
       return { value: client, stop: () => client.close() }
@@ -86,15 +87,6 @@ export async function runUp(options: UpOptions): Promise<number> {
     process.off('SIGINT', stop)
     process.off('SIGTERM', stop)
   }
-}
-
-/** A service that has only just begun to answer may not do so each time: tries again, and says so, until Ctrl-C. */
-function patiently<T>(what: string, work: () => Promise<T>, view: View, signal: AbortSignal): Promise<T> {
-  const logger: Logger = {
-    ...silentLogger,
-    warn: (fields, message) => view.say(`${message} (${'message' in fields ? String(fields.message) : ''})`),
-  }
-  return untilDone(what, work, { backoff: { baseMs: 250, maxMs: 5_000 }, clock: systemClock, logger, signal })
 }
 
 interface Run {
