@@ -24,7 +24,14 @@ export default defineConfig({
     projects: [
       {
         ...source,
-        test: { ...shared, name: 'fast', include: ['test/{unit,property,guide}/**/*.test.ts'] },
+        test: {
+          ...shared,
+          name: 'fast',
+          include: ['test/{unit,property,guide}/**/*.test.ts'],
+          // With one worker Vitest would run them after the stack's.
+          maxWorkers: '100%',
+          sequence: { groupOrder: 0 },
+        },
       },
       {
         ...source,
