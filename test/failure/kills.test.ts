@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Stack } from '../../infra/local/stack.ts'
+import { connectRedis } from '../../infra/runtime/redis/redis-client.ts'
+import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import { tableKeyText, tablePositionsKey, tableReadyKey, tableRowKeyPrefix } from '../../schemas/redis-keys.ts'
 import { eventually } from '../support/eventually.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
 import { runPipeline } from '../support/running-pipeline.ts'
@@ -64,4 +67,27 @@ test('ClickHouse and Redis away during a run: everything waits and nothing is mi
   await stack.value.ready('clickhouse')
   expect(await run.settled(20_000, DEADLINE_MS)).toMatchObject({ ...complete, events: 20_000 })
   expect(run.stage('sinks').restarts).toBe(0)
+})
+
+test('Redis that lost all its data is filled again from the table topic', { timeout: DEADLINE_MS }, async () => {
+  const run = await runPipeline(copyPipeline(FLIGHTS).folder, stack.value.env)
+  expect(await run.replay({ limit: 500, rate: 'max' }).exited).toBe(0)
+  const redis = connectRedis({ url: stack.value.env['REDIS_URL'] ?? '', commandTimeoutMs: 5_000, logger: silentLogger })
+  try {
+    const key = `${tableRowKeyPrefix(run.pipeline.name, 'weather')}${tableKeyText(['EWR', Date.parse('2013-03-15T12:00Z')])}`
+    const ready = tableReadyKey(run.pipeline.name, 'weather')
+    const read = async () => (await redis.getMany([[ready, key]]))[0] ?? []
+    const before = await read()
+    expect(before.every((value) => value !== null)).toBe(true)
+    await redis.transaction([
+      { op: 'delete', key },
+      { op: 'delete', key: ready },
+      { op: 'delete', key: tablePositionsKey(run.pipeline.name, 'weather') },
+    ])
+    await eventually(async () => expect((await read())[1]).toEqual(before[1]), { deadlineMs: 30_000 })
+    await eventually(async () => expect((await read())[0]).not.toBeNull(), { deadlineMs: 30_000 })
+  } finally {
+    await redis.close()
+  }
+  expect(await run.settled(500, DEADLINE_MS)).toMatchObject({ ...complete, events: 500 })
 })
