@@ -101,13 +101,19 @@ async function runUntilStopped(
   const watched: Health[] = []
   const failures: Promise<never>[] = []
   let started = false
+  let startingProblem = 'starting'
 
   const health: Health = {
     live: () => firstProblem(watched.map((part) => part.live())),
-    ready: () => (started ? firstProblem(watched.map((part) => part.ready())) : 'starting'),
+    ready: () => (started ? firstProblem(watched.map((part) => part.ready())) : startingProblem),
   }
-  const begin: StageContext['start'] = (name, work) =>
-    scope.start(name, () => untilDone(name, work, { backoff: RETRY, clock, logger, signal }))
+  const begin: StageContext['start'] = (name, work) => {
+    startingProblem = `starting: ${name}`
+    const onRetry = (error: unknown): void => {
+      startingProblem = `starting: ${name}: ${describeError(error).message}`
+    }
+    return scope.start(name, () => untilDone(name, work, { backoff: RETRY, clock, logger, signal, onRetry }))
+  }
 
   let exitCode = 0
   try {

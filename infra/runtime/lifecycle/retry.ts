@@ -7,9 +7,16 @@ import type { Logger } from '../telemetry/logger.ts'
 export async function untilDone<T>(
   what: string,
   work: () => Promise<T>,
-  options: { readonly backoff: Backoff; readonly clock: Clock; readonly logger: Logger; readonly signal: AbortSignal },
+  options: {
+    readonly backoff: Backoff
+    readonly clock: Clock
+    readonly logger: Logger
+    readonly signal: AbortSignal
+    /** Told before each wait. */
+    readonly onRetry?: (error: unknown) => void
+  },
 ): Promise<T> {
-  const { backoff, clock, logger, signal } = options
+  const { backoff, clock, logger, signal, onRetry } = options
   for (let attempt = 1; ; attempt++) {
     try {
       return await work()
@@ -17,6 +24,7 @@ export async function untilDone<T>(
       if (fateOf(error) !== 'retry' || signal.aborted) throw error
       const waitMs = backoffMs(backoff, attempt - 1)
       logger.warn({ ...describeError(error), attempt, waitMs: Math.round(waitMs) }, `${what}: trying again`)
+      onRetry?.(error)
       await clock.sleep(waitMs, signal)
       if (signal.aborted) throw error
     }
