@@ -1,6 +1,6 @@
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
 import type { Clock } from '../clock.ts'
-import { fateOf } from '../errors.ts'
+import { fateOf, rejected } from '../errors.ts'
 import { type AvroType, parseAvroSchema } from './avro-type.ts'
 import type { SchemaRegistry } from './schema-registry.ts'
 import { wireSchemaId } from './wire-format.ts'
@@ -52,9 +52,9 @@ export function createAvroReader<T>(options: AvroReaderOptions): AvroReader<T> {
     if (before !== undefined && before.state !== 'unknown') return
     const unknownForMs = before === undefined ? 0 : clock.now() - before.since
     if (unknownForMs > unknownSchemaWaitMs && unknownForMs <= 2 * unknownSchemaWaitMs) return
-    const schema = await registry.schemaById(id)
-    if (schema !== null) {
-      writers.set(id, compatibleWriter(reader, schema, id))
+    const writer = await findWriter(registry, reader, id)
+    if (writer !== null) {
+      writers.set(id, writer)
       return
     }
     const kept = unknownForMs > 2 * unknownSchemaWaitMs ? undefined : before
@@ -103,14 +103,25 @@ export function createAvroReader<T>(options: AvroReaderOptions): AvroReader<T> {
   }
 }
 
-function compatibleWriter(reader: AvroType, schema: AvroSchema, id: number): Writer {
+/** Null when the registry does not know the id. */
+async function findWriter(registry: SchemaRegistry, reader: AvroType, id: number): Promise<Writer | null> {
   try {
-    return { state: 'known', read: reader.readerOf(parseAvroSchema(schema, `schema ${id}`)) }
+    const schema = await registry.schemaById(id)
+    return schema === null ? null : { state: 'known', read: reader.readerOf(parseWriterSchema(schema, id)) }
   } catch (error) {
     if (fateOf(error) !== 'reject') throw error
     return {
       state: 'incompatible',
       message: `schema ${id} cannot be read as ${reader.native.name}: ${(error as Error).message}`,
     }
+  }
+}
+
+/** A writer's schema that makes no sense here is about its records, not about this process. */
+function parseWriterSchema(schema: AvroSchema, id: number): AvroType {
+  try {
+    return parseAvroSchema(schema, `schema ${id}`)
+  } catch (error) {
+    throw rejected('incompatible_schema', (error as Error).message, error)
   }
 }

@@ -1,7 +1,10 @@
 import avro from 'avsc'
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
 import { fatal, rejected } from '../errors.ts'
+import { boundBlocks } from './bounded-blocks.ts'
 import { WIRE_HEADER_BYTES, writeWireHeader } from './wire-format.ts'
+
+boundBlocks(avro.types)
 
 /** A parsed schema; times stay epoch milliseconds, an unambiguous union's value is the bare value. */
 export interface AvroType {

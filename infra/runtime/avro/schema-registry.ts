@@ -2,12 +2,15 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { SchemaRegistry as Client, COMPATIBILITY } from '@kafkajs/confluent-schema-registry'
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
-import { fatal, MillraceError, retryable } from '../errors.ts'
+import { fatal, MillraceError, rejected, retryable } from '../errors.ts'
 import { schemaJson } from './avro-type.ts'
 
 /** A Confluent-compatible schema registry. Every call may reject with `registry_unavailable` (retry). */
 export interface SchemaRegistry {
-  /** Null when the registry has no schema of that id. Known schemas are kept for ever. */
+  /**
+   * Null when the registry has no schema of that id. Known schemas are kept for ever. Rejects with `unusable_schema`
+   * (reject) when the schema is no Avro schema, or none that the Avro library takes.
+   */
   schemaById(id: number): Promise<AvroSchema | null>
   /** Id of the schema under the subject; registers it when it is new. Rejects with `incompatible_schema` (crash). */
   register(subject: string, schema: AvroSchema): Promise<number>
@@ -45,11 +48,17 @@ export function createSchemaRegistry(config: RegistryConfig): SchemaRegistry {
   return {
     async schemaById(id) {
       try {
-        return schemaJson((await client.getSchema(id)) as unknown as Parameters<typeof schemaJson>[0])
+        const found: object = await client.getSchema(id)
+        if ('schema' in found) return schemaJson(found as Parameters<typeof schemaJson>[0])
       } catch (error) {
         if (statusOf(error) === NOT_FOUND) return null
+        // without a status it came after the answer; one that is no JSON (a proxy's page) is not the registry's
+        if (statusOf(error) === null && !(error instanceof SyntaxError)) {
+          throw rejected('unusable_schema', `schema ${id} cannot be used: ${(error as Error).message}`, error)
+        }
         throw registryError(error, `schema ${id}`)
       }
+      throw rejected('unusable_schema', `schema ${id} is no Avro schema`)
     },
 
     async register(subject, schema) {

@@ -164,9 +164,12 @@ function laneBatch(
   }
 }
 
-function lastHeader(header: Buffer | string | (Buffer | string)[] | undefined): Buffer | null {
+type HeaderValue = Buffer | string | null
+
+/** A header may have a null value, which the client's own type leaves out. */
+function lastHeader(header: HeaderValue | HeaderValue[] | undefined): Buffer | null {
   const last = Array.isArray(header) ? header.at(-1) : header
-  return last === undefined ? null : Buffer.from(last)
+  return last === undefined || last === null ? null : Buffer.from(last)
 }
 
 function bytesOf(messages: readonly KafkaMessage[]): number {
