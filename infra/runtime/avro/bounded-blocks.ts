@@ -31,8 +31,13 @@ interface BlocksType {
 export function boundBlocks(types: { readonly ArrayType: object; readonly MapType: object }): void {
   const array = prototypeOf(types.ArrayType)
   array._read = function (tap) {
-    const items: unknown[] = []
-    eachItem(tap, () => items.push(this.itemsType._read(tap)))
+    const { itemsType } = this
+    let count = itemsOfBlock(tap)
+    // almost every array is one block: made in its size it need not grow
+    const items = new Array<unknown>(count)
+    for (let at = 0; count > 0; count = itemsOfBlock(tap)) {
+      for (; count > 0; count--) items[at++] = itemsType._read(tap)
+    }
     return items
   }
   array._skip = function (tap) {
@@ -41,14 +46,17 @@ export function boundBlocks(types: { readonly ArrayType: object; readonly MapTyp
 
   const map = prototypeOf(types.MapType)
   map._read = function (tap) {
+    const { valuesType } = this
     const entries: Record<string, unknown> = {}
-    eachItem(tap, () => {
-      const key = tap.readString()
-      const value = this.valuesType._read(tap)
-      // an assignment would set the prototype
-      if (key === '__proto__') Object.defineProperty(entries, key, { value, enumerable: true })
-      else entries[key] = value
-    })
+    for (let count = itemsOfBlock(tap); count > 0; count = itemsOfBlock(tap)) {
+      for (; count > 0; count--) {
+        const key = tap.readString()
+        const value = valuesType._read(tap)
+        // an assignment would set the prototype
+        if (key === '__proto__') Object.defineProperty(entries, key, { value, enumerable: true })
+        else entries[key] = value
+      }
+    }
     return entries
   }
   map._skip = function (tap) {
@@ -63,11 +71,11 @@ function prototypeOf(type: object): BlocksType {
   return (type as { readonly prototype: BlocksType }).prototype
 }
 
-function eachItem(tap: Tap, item: () => void): void {
-  for (let count = tap.readLong(); count !== 0; count = tap.readLong()) {
-    if (count < 0) tap.readLong()
-    for (let left = bounded(tap, Math.abs(count), 'items'); left > 0; left--) item()
-  }
+/** Items of the block that begins here; 0 = there is none any more. */
+function itemsOfBlock(tap: Tap): number {
+  const count = tap.readLong()
+  if (count < 0) tap.readLong()
+  return bounded(tap, Math.abs(count), 'items')
 }
 
 function skipItems(tap: Tap, item: () => void): void {
