@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { onTestFinished } from 'vitest'
 import { commandConnections } from '../../infra/cli/connections.ts'
+import { patiently } from '../../infra/cli/patiently.ts'
 import { type Account, account, type RunMarks } from '../../infra/cli/up/accounting.ts'
 import { markRun } from '../../infra/cli/up/run-marks.ts'
 import { createProcesses, deployPipeline } from '../../infra/cli/up/start-pipeline.ts'
@@ -38,14 +39,13 @@ export async function runPipeline(
   const connections = commandConnections({ ...process.env, ...env })
   const admin = await startKafkaAdmin(connections.kafka)
   onTestFinished(() => admin.stop())
-  await deployPipeline(pipeline, connections, admin.value, {
-    partitions: options.partitions ?? 4,
-    allowSingleReplica: true,
-    onProgress: () => {},
-  })
+  const deployment = { partitions: options.partitions ?? 4, allowSingleReplica: true, onProgress: () => {} }
+  // as `up` does it: a broker on a busy machine may not have the leaders of new topics yet
+  const patience = { say: () => {}, signal: AbortSignal.timeout(60_000) }
+  await patiently('deploying', () => deployPipeline(pipeline, connections, admin.value, deployment), patience)
   const clickhouse = createClickHouse(clickHouseConfig(connections.settings, 30_000))
   onTestFinished(() => clickhouse.close())
-  const marks = await markRun(pipeline, connections.kafka, admin.value)
+  const marks = await patiently('marking', () => markRun(pipeline, connections.kafka, admin.value), patience)
   const supervisor = createSupervisor()
   onTestFinished(() => supervisor.stop())
   const processes = createProcesses(pipeline, { env, supervisor }, { logDir: path.join(LOGS, pipeline.name) })

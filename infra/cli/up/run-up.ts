@@ -76,7 +76,8 @@ export async function runUp(options: UpOptions): Promise<number> {
       const client = createClickHouse(clickHouseConfig(connections.settings, QUERY_TIMEOUT_MS))
       return { value: client, stop: () => client.close() }
     })
-    const marks = await markRun(pipeline, connections.kafka, admin)
+    const mark = (): Promise<RunMarks> => markRun(pipeline, connections.kafka, admin)
+    const marks = await patiently('noting where the topics end', mark, patience)
     const run: Run = { options, pipeline, stack, settings, admin, clickhouse, marks, view, signal: stopping.signal }
     for (const line of howToQuery(pipeline, stack.env)) view.say(line)
     return await watchRun(run)
