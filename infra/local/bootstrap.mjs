@@ -162,8 +162,8 @@ try {
   mkdirSync(join(folder, 'logs'), { recursive: true })
   await withLock(join(folder, 'setup.lock'), async () => {
     await setUpPackages()
-    await setUpComponents()
     if (argv.includes('--test')) await setUpPython()
+    await setUpComponents()
   })
   stdout.write(`✓ set-up: ${seconds(startedAt)}\n`)
 } catch (error) {
