@@ -55,7 +55,12 @@ async function fill(topic: string, perPartition: number, bytes = 10): Promise<vo
   )
 }
 
-async function source(topic: string, group: string, maxLaneBytes = 1_000_000) {
+async function source(
+  topic: string,
+  group: string,
+  maxLaneBytes = 1_000_000,
+  own: { readonly startAt?: (partition: number) => Promise<number> } = {},
+) {
   const generation = (await fetchTopicIds(client, [topic])).get(topic) ?? ''
   const started = await startKafkaSource({
     client,
@@ -67,6 +72,7 @@ async function source(topic: string, group: string, maxLaneBytes = 1_000_000) {
     maxLaneBytes,
     commitIntervalMs: 100,
     sessionTimeoutMs: 6_000,
+    ...own,
   })
   let stopped: Promise<void> | null = null
   const stop = (): Promise<void> => {
@@ -145,6 +151,25 @@ test('what was taken and not settled is handed out again after a restart', async
   const again = await drain(await source(topic, group), (seen) => seen.size === 180)
   expect(again.has(`${taken.partition}/19`)).toBe(false)
   expect(again.has(`${taken.partition}/20`)).toBe(true)
+})
+
+test('a reader with positions of its own begins there, also when records behind the committed offset come first', async () => {
+  const topic = await newTopic()
+  const group = uniqueName('group')
+  await fill(topic, 50)
+  const first = await source(topic, group)
+  await drain(first, (seen) => seen.size === 200)
+  await first.stop()
+  await fill(topic, 50)
+  const again = await source(topic, group, undefined, {
+    // slower than the first fetches, which come from the committed offset
+    startAt: async () => {
+      for (let asked = 0; asked < 50; asked++) await admin.ranges(topic)
+      return 0
+    },
+  })
+  const [batch] = await again.take(limits)
+  expect(batch?.offset(0)).toBe(0)
 })
 
 test('a second member takes partitions over: nothing is skipped, and the first one knows what it lost', async () => {

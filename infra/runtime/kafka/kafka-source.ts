@@ -108,6 +108,8 @@ export async function startKafkaSource(
     if (lane === undefined || stopped || batch.messages.length === 0) return
     const from = Number(batch.fetchedOffset)
     if (lane.expected === null) {
+      // its start is still being asked for; then it is sought, and this is fetched again if it lies behind
+      if (options.startAt !== undefined) return
       const start = (await committedStart(batch.partition)) ?? from
       if (!current(lane)) return
       lane.expected ??= start
