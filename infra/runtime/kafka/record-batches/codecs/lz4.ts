@@ -1,0 +1,49 @@
+import { compressFrameSync, decompressFrameSync } from 'lz4-napi'
+import { corrupt } from '../errors.ts'
+import { type Codec, tooLarge } from './codec.ts'
+
+/*
+ * LZ4 frame, little-endian:
+ *
+ *   magic: 0x184D2204
+ *   FLG: 1   bits 7-6 version (01), 5 blocks independent, 4 block checksums, 3 content size, 2 content checksum, 0 dictionary
+ *   BD: 1    bits 6-4 largest block: 4 = 64 KiB, 5 = 256 KiB, 6 = 1 MiB, 7 = 4 MiB
+ *   content size: 8 and dictionary id: 4 where FLG has them; header checksum: 1
+ *   blocks: { size: 4, the high bit set = not compressed; data; checksum: 4 where FLG has it }, after the last a size of 0
+ *   content checksum: 4 where FLG has it
+ *
+ * The library decompresses a frame to its end whatever that costs, so the blocks are added up before: each becomes at most
+ * the largest block, and at most 255 times what it is.
+ */
+const MAGIC = 0x184d2204
+const HAS_BLOCK_CHECKSUMS = 0x10
+const HAS_CONTENT_SIZE = 0x08
+const HAS_DICTIONARY = 0x01
+const NOT_COMPRESSED = 0x80000000
+const MAX_RATIO = 255
+
+export const lz4: Codec = {
+  compress: (bytes) => compressFrameSync(bytes),
+  decompress(bytes, maxBytes) {
+    if (largestContent(bytes) > maxBytes) throw tooLarge(maxBytes)
+    return decompressFrameSync(bytes)
+  },
+}
+
+/** Bytes that the frame can become: exact but for the last block, which counts as a full one. */
+function largestContent(frame: Buffer): number {
+  if (frame.length < 7 || frame.readUInt32LE(0) !== MAGIC) throw corrupt('no LZ4 frame')
+  const flags = frame.readUInt8(4)
+  const largestBlock = 2 ** (8 + 2 * ((frame.readUInt8(5) >> 4) & 7))
+  const checksumBytes = (flags & HAS_BLOCK_CHECKSUMS) === 0 ? 0 : 4
+  let at = 7 + ((flags & HAS_CONTENT_SIZE) === 0 ? 0 : 8) + ((flags & HAS_DICTIONARY) === 0 ? 0 : 4)
+  let content = 0
+  for (;;) {
+    if (at + 4 > frame.length) throw corrupt('an LZ4 frame without its end')
+    const field = frame.readUInt32LE(at)
+    if (field === 0) return content
+    const size = field >= NOT_COMPRESSED ? field - NOT_COMPRESSED : field
+    content += field >= NOT_COMPRESSED ? size : Math.min(largestBlock, size * MAX_RATIO)
+    at += 4 + size + checksumBytes
+  }
+}
