@@ -24,17 +24,26 @@ const COMPONENTS: readonly Component[] = [kafka, registry, redis, clickhouse]
 const READY_WITHIN_MS = 90_000
 const POLL_MS = 100
 
+/** Rejects when a port of a component that would start here is taken, as it is while another stack runs. */
+export async function requireFreeStackPorts(settings: StackSettings): Promise<void> {
+  await requireFreePorts(
+    localComponents(settings).flatMap(({ name, ports }) =>
+      ports.map((port) => ({ port: settings.ports[port], owner: name, variable: portVariable(port) })),
+    ),
+  )
+}
+
+function localComponents(settings: StackSettings): readonly Component[] {
+  return COMPONENTS.filter(({ name }) => settings.external[name] === undefined)
+}
+
 /** Starts the components that no variable replaces, all at once, and resolves when each answers. */
 export async function startStack(
   settings: StackSettings,
   options: { readonly onProgress: (line: string) => void },
 ): Promise<{ readonly value: Stack; stop(): Promise<void> }> {
-  const local = COMPONENTS.filter(({ name }) => settings.external[name] === undefined)
-  await requireFreePorts(
-    local.flatMap(({ name, ports }) =>
-      ports.map((port) => ({ port: settings.ports[port], owner: name, variable: portVariable(port) })),
-    ),
-  )
+  const local = localComponents(settings)
+  await requireFreeStackPorts(settings)
   const supervisor = createSupervisor()
   const processes = new Map<ComponentName, SupervisedProcess>()
   try {

@@ -1,5 +1,6 @@
-import { rmSync } from 'node:fs'
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freePorts } from '../../infra/local/ports.ts'
@@ -57,6 +58,21 @@ async function nothingLeft(): Promise<void> {
 async function printed(run: ReturnType<typeof up>, text: RegExp): Promise<void> {
   await eventually(() => expect(run.output()).toMatch(text), { deadlineMs: 90_000 })
 }
+
+test('--fresh deletes nothing while another run holds the ports', async () => {
+  const data = path.join(HOME, 'data')
+  mkdirSync(data, { recursive: true })
+  const other = createServer().listen(ports[0], '127.0.0.1')
+  await once(other, 'listening')
+  try {
+    const run = up('--fresh')
+    expect(await run.exited, run.output()).toBe(1)
+    expect(run.output()).toContain('is taken: set MILLRACE_KAFKA_PORT to another one.')
+    expect(existsSync(data)).toBe(true)
+  } finally {
+    other.close()
+  }
+})
 
 test('a limited run accounts for every record, prints a summary and exits 0', { timeout: 150_000 }, async () => {
   const run = up('--limit', '3000', '--exit')

@@ -4,7 +4,7 @@ import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../../schemas/pipeline/load.ts'
 import { setUpComponents } from '../../local/set-up.ts'
 import { readStackSettings, type StackSettings } from '../../local/settings.ts'
-import { type Stack, startStack } from '../../local/stack.ts'
+import { requireFreeStackPorts, type Stack, startStack } from '../../local/stack.ts'
 import { type ClickHouseClient, createClickHouse } from '../../runtime/clickhouse/clickhouse-client.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { clickHouseConfig } from '../../runtime/config.ts'
@@ -56,6 +56,8 @@ export async function runUp(options: UpOptions): Promise<number> {
   try {
     const pipeline = await loadPipeline(options.folder)
     const settings = readStackSettings(process.env)
+    // data under a stack that runs would be gone, and the stack with it
+    await requireFreeStackPorts(settings)
     if (options.fresh) wipe(settings, view)
     await setUpComponents(settings)
     view.say(`Starting ${pipeline.name} from ${options.folder}`)
