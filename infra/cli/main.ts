@@ -33,3 +33,5 @@ try {
   else console.error(`millrace: ${describeError(error).message}`)
   process.exitCode = 1
 }
+// everything is closed by now; a socket that kafkajs lost sight of in an outage would hold the process for minutes
+process.exit()

@@ -78,9 +78,11 @@ export async function runStage<S extends Readonly<Record<string, Variable<unknow
     const config = readConfig(STAGE, process.env)
     logger = createLogger(config.logLevel, { stage, instance })
     const own = readConfig(variables, process.env)
-    process.exitCode = await runUntilStopped(stage, instance, config, logger, stopping.signal, (context) =>
+    const code = await runUntilStopped(stage, instance, config, logger, stopping.signal, (context) =>
       start(context, own),
     )
+    // everything is closed by now; a socket that kafkajs lost sight of in an outage would hold the process for minutes
+    process.exit(code)
   } catch (error) {
     logger.error(describeError(error), 'stage could not start')
     process.exitCode = 1

@@ -10,6 +10,7 @@ import type { RecordWriter } from '../../infra/runtime/kafka/record-writer.ts'
 import { fetchTopicIds } from '../../infra/runtime/kafka/topic-ids.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { eventually } from '../support/eventually.ts'
+import { runClient } from '../support/python.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
 const PARTITIONS = 4
@@ -228,4 +229,24 @@ test('with nobody taking, what is fetched stays within its bound, and all of it 
     }
   }
   expect(slow.queuedBytes()).toBe(0)
+})
+
+test('a topic is read whatever its producers compressed it with', async () => {
+  const topic = await newTopic()
+  await runClient('write_codecs.py', [topic], inject('stack').env)
+  const reader = await source(topic, uniqueName('group'))
+  const keys = new Map<string, number>()
+  for (let total = 0; total < 50; ) {
+    for (const batch of await reader.take(limits)) {
+      for (let i = 0; i < batch.length; i++) {
+        const codec = `${batch.key(i)}`
+        const nth = keys.get(codec) ?? 0
+        expect(`${batch.value(i)}`).toBe(`${codec} ${nth} `.repeat(20))
+        keys.set(codec, nth + 1)
+      }
+      total += batch.length
+      reader.settle(batch, batch.length, 0)
+    }
+  }
+  expect([...keys]).toEqual(['none', 'gzip', 'snappy', 'lz4', 'zstd'].map((codec) => [codec, 10]))
 })

@@ -1,8 +1,9 @@
 import { createRequire } from 'node:module'
 import net from 'node:net'
 import tls from 'node:tls'
-import { type ISocketFactory, Kafka, logLevel, type SASLOptions } from 'kafkajs'
+import kafkajs, { type ISocketFactory, type Kafka, logLevel, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../telemetry/logger.ts'
+import { compress, decompress } from './record-batches/codecs/compression.ts'
 
 export interface KafkaConfig {
   readonly brokers: readonly string[]
@@ -26,8 +27,9 @@ export interface KafkaClient {
 
 export function createKafkaClient(config: KafkaConfig, clientId: string, logger: Logger): KafkaClient {
   mendRequestQueue()
+  addCodecs()
   process.env['KAFKAJS_NO_PARTITIONER_WARNING'] = '1'
-  return { native: new Kafka(clientOptions(config, clientId, logger)), config, clientId, logger }
+  return { native: new kafkajs.Kafka(clientOptions(config, clientId, logger)), config, clientId, logger }
 }
 
 const LEVELS = { [logLevel.ERROR]: 'warn', [logLevel.WARN]: 'debug' } as const
@@ -87,5 +89,22 @@ function mendRequestQueue(): void {
       this.throttleCheckTimeoutId = null
       this.checkPendingRequests()
     }, delayMs)
+  }
+}
+
+/** Snappy, LZ4 and zstd, in the numbers of the wire format: kafkajs itself reads gzip alone. */
+const ADDED_CODECS = [2, 3, 4]
+/** Of one batch, decompressed. */
+const MAX_DECOMPRESSED_BYTES = 268_435_456
+
+function addCodecs(): void {
+  const { CompressionCodecs } = kafkajs
+  for (const number of ADDED_CODECS) {
+    Object.assign(CompressionCodecs, {
+      [number]: () => ({
+        compress: async ({ buffer }: { buffer: Buffer }) => compress(number, buffer),
+        decompress: async (bytes: Buffer) => decompress(number, bytes, MAX_DECOMPRESSED_BYTES),
+      }),
+    })
   }
 }

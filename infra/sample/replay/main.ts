@@ -22,7 +22,8 @@ const RETRY = { baseMs: 200, maxMs: 2_000 }
 const stopping = new AbortController()
 process.once('SIGTERM', () => stopping.abort())
 process.once('SIGINT', () => stopping.abort())
-process.exitCode = await run()
+// everything is closed by now; a socket that kafkajs lost sight of in an outage would hold the process for minutes
+process.exit(await run())
 
 /** 0 when everything is in Kafka, or when the replay was asked to stop. */
 async function run(): Promise<number> {
