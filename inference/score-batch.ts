@@ -131,7 +131,10 @@ export function createScoreBatch(deps: ScoreBatchDeps): BatchHandler {
         for (const [index, fate] of lane.entries()) {
           if (fate === null) continue
           if ('rejection' in fate) outcome.reject(index, fate.rejection)
-          else outcome.emit(index, PREDICTIONS_OUTPUT, outcome.batch.key(index), encode(fate.prediction))
+          else {
+            const { prediction } = fate
+            outcome.emit(index, PREDICTIONS_OUTPUT, outcome.batch.key(index), encode(prediction), subjectOf(prediction))
+          }
         }
       }
     },
@@ -143,13 +146,20 @@ function rejectionOf(vector: FeatureVector, problem: { readonly reason: string; 
     rejection: {
       kind: 'rejected',
       ...problem,
-      tenant: vector.tenant,
-      eventId: vector.event_id,
-      origin: { generation: vector.origin_generation, offset: vector.origin_offset },
+      ...subjectOf(vector),
     },
   }
 }
 
 function* valuesOf(outcomes: readonly Outcome[]): Generator<Buffer | null> {
   for (const { batch } of outcomes) for (let index = 0; index < batch.length; index++) yield batch.value(index)
+}
+
+/** The event, by its coordinates in the events topic: those of the vector's own record mean nothing there. */
+function subjectOf(vector: FeatureVector | Prediction) {
+  return {
+    tenant: vector.tenant,
+    eventId: vector.event_id,
+    origin: { generation: vector.origin_generation, offset: vector.origin_offset },
+  }
 }

@@ -34,9 +34,11 @@ export function createProcessBatch(deps: ProcessBatchDeps): BatchHandler {
             if (result.rejection.reason === 'step_error') counts.stepErrors += 1
             continue
           }
-          outcome.emit(index, FEATURES_OUTPUT, outcome.batch.key(index), deps.encode(result.vector))
+          const { vector } = result
+          const subject = { tenant: vector.tenant, eventId: vector.event_id }
+          outcome.emit(index, FEATURES_OUTPUT, outcome.batch.key(index), deps.encode(vector), subject)
           counts.vectors += 1
-          if (result.vector.degraded) counts.degraded += 1
+          if (vector.degraded) counts.degraded += 1
         }
       }
       deps.observer.processed(counts)

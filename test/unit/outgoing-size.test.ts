@@ -31,10 +31,11 @@ test('a record whose output no broker takes becomes a dead letter, with none of 
   const outcome = openOutcome(memoryBatch({ topic: 't', partition: 0, offsets: [1, 2, 3] }), ['a', 'b'])
   outcome.emit(0, 'a', null, Buffer.alloc(10))
   outcome.emit(1, 'a', null, Buffer.alloc(10))
-  outcome.emit(1, 'b', null, Buffer.alloc(1_000_000))
+  outcome.emit(1, 'b', null, Buffer.alloc(1_000_000), { eventId: 'e1', origin: { generation: 'g', offset: 7 } })
   outcome.reject(2, { kind: 'rejected', reason: 'other', message: '' })
   const { emissions, rejections } = rejectOversized(outcome.seal())
   expect([...emissions.values()].map((list) => list.map(({ index }) => index))).toEqual([[0], []])
+  expect(rejections[0]?.[1]).toMatchObject({ eventId: 'e1', origin: { generation: 'g', offset: 7 } })
   expect(rejections.map(([index, { reason }]) => [index, reason])).toEqual([
     [1, 'record_too_large'],
     [2, 'other'],

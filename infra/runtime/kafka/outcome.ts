@@ -2,11 +2,15 @@ import { MillraceError } from '../errors.ts'
 import type { RecordBatch } from './record-batch.ts'
 
 /** What is known of a record that is given up. */
-export interface Rejection {
+export interface Rejection extends Subject {
   readonly kind: 'rejected' | 'filtered' | 'unstored'
   readonly reason: string
   /** Names the field; carries no payload. */
   readonly message: string
+}
+
+/** Whose record it is, as far as that is known. */
+export interface Subject {
   readonly tenant?: string
   readonly eventId?: string
   /** Coordinates in the events topic; by default those of the record itself. Null = it has none there. */
@@ -18,6 +22,8 @@ export interface Emission {
   readonly index: number
   readonly key: Buffer | null
   readonly value: Buffer
+  /** For the dead letter, should the output turn out too large to be written. */
+  readonly subject?: Subject
 }
 
 export interface Deferral {
@@ -37,7 +43,7 @@ export interface Deferral {
  */
 export interface Outcome {
   readonly batch: RecordBatch
-  emit(index: number, output: string, key: Buffer | null, value: Buffer): void
+  emit(index: number, output: string, key: Buffer | null, value: Buffer, subject?: Subject): void
   done(index: number): void
   reject(index: number, rejection: Rejection): void
   /** The first deferral of the lowest index counts; fates given to records behind it are dropped. */
@@ -82,11 +88,11 @@ export function openOutcome(batch: RecordBatch, outputs: readonly string[]): Ope
 
   return {
     batch,
-    emit(index, output, key, value) {
+    emit(index, output, key, value, subject) {
       const list = emissions.get(output)
       if (list === undefined) throw new MillraceError('crash', 'unknown_output', `no output is named ${output}`)
       decide(index, EMITTED)
-      list.push({ index, key, value })
+      list.push({ index, key, value, ...(subject === undefined ? {} : { subject }) })
     },
     done(index) {
       decide(index, DONE)

@@ -1,5 +1,5 @@
 import { fatal } from '../errors.ts'
-import type { SealedOutcome } from './outcome.ts'
+import type { Emission, SealedOutcome } from './outcome.ts'
 import type { OutgoingBatch, OutgoingRecord } from './record-writer.ts'
 
 /** Brokers refuse a record batch above `max.message.bytes`, 1,048,588 unless a topic says otherwise. */
@@ -11,22 +11,22 @@ const OVERHEAD_BYTES = 48
 
 /** A record whose output is larger than any batch may be ends as a dead letter; its other outputs are dropped. */
 export function rejectOversized(outcome: SealedOutcome): SealedOutcome {
-  const tooLarge = new Map<number, number>()
+  const tooLarge = new Map<number, Emission>()
   for (const list of outcome.emissions.values()) {
     for (const emission of list) {
-      const bytes = recordBytes(emission)
-      if (bytes > MAX_BATCH_BYTES) tooLarge.set(emission.index, bytes)
+      if (recordBytes(emission) > MAX_BATCH_BYTES) tooLarge.set(emission.index, emission)
     }
   }
   if (tooLarge.size === 0) return outcome
   const rejections = [...tooLarge].map(
-    ([index, bytes]) =>
+    ([index, emission]) =>
       [
         index,
         {
+          ...emission.subject,
           kind: 'rejected',
           reason: 'record_too_large',
-          message: `the output would be ${bytes} bytes, at most ${MAX_BATCH_BYTES} can be written`,
+          message: `the output would be ${recordBytes(emission)} bytes, at most ${MAX_BATCH_BYTES} can be written`,
         },
       ] as const,
   )
