@@ -45,7 +45,7 @@ function alive(pid: number): boolean {
 }
 
 test('a process is starting, then running, then stopping, then stopped', async () => {
-  const child = supervisor.run(program('p', `write('up'); ${onTerm('setTimeout(() => process.exit(), 100)')}`))
+  const child = supervisor.run(program('p', `${onTerm('setTimeout(() => process.exit(), 100)')} write('up')`))
   expect(child.state).toBe('starting')
   await eventually(journal, SOON)
   await eventually(() => expect(child.state).toBe('running'), SOON)
@@ -98,10 +98,10 @@ test('lines are passed on as they are printed', async () => {
 
 test('all end in reverse order, each after the one before it is gone, and a stubborn one by force', async () => {
   const slow = (name: string): ProcessSpec =>
-    program(name, `write('up'); ${onTerm(`setTimeout(() => { write('${name}'); process.exit() }, 100)`)}`)
+    program(name, `${onTerm(`setTimeout(() => { write('${name}'); process.exit() }, 100)`)} write('up')`)
   supervisor.run(slow('first'))
   supervisor.run(slow('second'))
-  const stubborn = supervisor.run(program('stubborn', `write('up'); ${onTerm("write('never')")}`))
+  const stubborn = supervisor.run(program('stubborn', `${onTerm("write('never')")} write('up')`))
   supervisor.run(slow('last'))
   await eventually(async () => expect(await journal()).toHaveLength(4), SOON)
   const pid = stubborn.pid ?? 0
@@ -124,9 +124,9 @@ test('what a process started itself goes with it', async () => {
 test('a supervisor that is killed leaves nothing behind: stages end, and only then components', async () => {
   const ends = (name: string): string => onTerm(`setTimeout(() => { write('${name} ended'); process.exit() }, 200)`)
   const specs = [
-    program('component', `write('up'); ${ends('component')}`, { role: 'component' }),
-    program('stage', `write('up'); ${ends('stage')}`, { role: 'stage' }),
-    program('stubborn', `write('up'); ${onTerm('')}`),
+    program('component', `${ends('component')} write('up')`, { role: 'component' }),
+    program('stage', `${ends('stage')} write('up')`, { role: 'stage' }),
+    program('stubborn', `${onTerm('')} write('up')`),
   ]
   const main = join(folder, 'main.mts')
   await writeFile(

@@ -3,7 +3,6 @@ import net from 'node:net'
 import tls from 'node:tls'
 import kafkajs, { type ISocketFactory, type Kafka, logLevel, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../telemetry/logger.ts'
-import { compress, decompress } from './record-batches/codecs/compression.ts'
 
 export interface KafkaConfig {
   readonly brokers: readonly string[]
@@ -102,9 +101,14 @@ function addCodecs(): void {
   for (const number of ADDED_CODECS) {
     Object.assign(CompressionCodecs, {
       [number]: () => ({
-        compress: async ({ buffer }: { buffer: Buffer }) => compress(number, buffer),
-        decompress: async (bytes: Buffer) => decompress(number, bytes, MAX_DECOMPRESSED_BYTES),
+        compress: async ({ buffer }: { buffer: Buffer }) => (await codecs()).compress(number, buffer),
+        decompress: async (bytes: Buffer) => (await codecs()).decompress(number, bytes, MAX_DECOMPRESSED_BYTES),
       }),
     })
   }
+}
+
+/** Loaded when the first compressed batch comes: two of them are native, and npm leaves those out with optional packages. */
+function codecs(): Promise<typeof import('./record-batches/codecs/compression.ts')> {
+  return import('./record-batches/codecs/compression.ts')
 }
