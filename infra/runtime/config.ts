@@ -16,7 +16,8 @@ export interface Variable<T> {
   readonly parse: z.ZodType<T, string>
 }
 
-type Compiled<S> = { readonly [K in keyof S]: S[K] extends Variable<infer T> ? T : never }
+/** The values of a set of variables. */
+export type Compiled<S> = { readonly [K in keyof S]: S[K] extends Variable<infer T> ? T : never }
 export type Environment = Readonly<Record<string, string | undefined>>
 
 const required = <T>(name: string, about: string, parse: z.ZodType<T, string>): Variable<T> => ({

@@ -6,6 +6,7 @@ import type { Backoff } from './backoff.ts'
 import { type Clock, systemClock } from './clock.ts'
 import {
   CONNECTIONS,
+  type Compiled,
   type Connections,
   describeVariables,
   kafkaConfig,
@@ -25,7 +26,6 @@ import { createScope, type Started } from './lifecycle/scope.ts'
 import { createLogger, type Logger } from './telemetry/logger.ts'
 import { createMetrics, type GaugeOf, type Metrics } from './telemetry/metrics.ts'
 
-type Compiled<S> = { readonly [K in keyof S]: S[K] extends Variable<infer T> ? T : never }
 type StageConfig = Compiled<typeof STAGE>
 
 /** Everything a stage is made from. */

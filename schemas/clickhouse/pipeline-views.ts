@@ -51,7 +51,7 @@ const DETAIL_COLUMNS = [
 ] as const
 
 /** View names begin with this; a pipeline name has no underscore, so two pipelines never share one. */
-function viewPrefix(pipeline: string): string {
+export function viewPrefix(pipeline: string): string {
   return pipeline.replaceAll('-', '_')
 }
 

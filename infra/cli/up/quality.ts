@@ -1,3 +1,4 @@
+import { viewPrefix } from '../../../schemas/clickhouse/pipeline-views.ts'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import type { ClickHouseClient } from '../../runtime/clickhouse/clickhouse-client.ts'
 
@@ -13,7 +14,7 @@ export interface MonthQuality {
 }
 
 function qualityView(pipeline: string): string {
-  return `${pipeline.replaceAll('-', '_')}_quality`
+  return `${viewPrefix(pipeline)}_quality`
 }
 
 interface QualityRow {

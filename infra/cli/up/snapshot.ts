@@ -2,6 +2,7 @@ import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { consumerGroup, stageTopic } from '../../../schemas/topics.ts'
 import type { ClickHouseClient } from '../../runtime/clickhouse/clickhouse-client.ts'
 import type { KafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
+import { endOf } from './accounting.ts'
 import { type MonthQuality, qualityByMonth } from './quality.ts'
 
 /** What a pipeline is doing, read from Kafka and ClickHouse alone: the same for any deployment. */
@@ -35,10 +36,6 @@ export function createSnapshots(
   const { name, event, label } = pipeline
   let months: readonly MonthQuality[] = []
   let monthsAt = Number.NEGATIVE_INFINITY
-
-  async function ends(topic: string): Promise<ReadonlyMap<number, number>> {
-    return new Map((await admin.ranges(topic)).map(({ partition, high }) => [partition, high]))
-  }
 
   async function lagOf(topic: string, high: ReadonlyMap<number, number>, reader: string): Promise<number> {
     const committed = await admin.committed(consumerGroup(name, reader), topic)
@@ -74,10 +71,10 @@ export function createSnapshots(
         labels: label?.topic ?? null,
       }
       const [events, features, predictions, labels] = await Promise.all([
-        ends(topics.events),
-        ends(topics.features),
-        ends(topics.predictions),
-        topics.labels === null ? new Map<number, number>() : ends(topics.labels),
+        endOf(admin, topics.events),
+        endOf(admin, topics.features),
+        endOf(admin, topics.predictions),
+        topics.labels === null ? new Map<number, number>() : endOf(admin, topics.labels),
       ])
       const [processors, inference, stored, storedLabels, latencyMs, letters] = await Promise.all([
         lagOf(topics.events, events, 'processors'),
