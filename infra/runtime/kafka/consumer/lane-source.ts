@@ -1,0 +1,74 @@
+import type { TakeLimits } from '../batch-source.ts'
+import type { ColumnBatch } from './column-batch.ts'
+
+/** What the group last committed for a partition. */
+export interface Committed {
+  /** The next record to work on. */
+  readonly offset: number
+  /** As it was committed; empty = none. At most 4,096 bytes (the broker's `offset.metadata.max.bytes`). */
+  readonly metadata: string
+}
+
+/**
+ * The life of one assigned partition, as its owner lives it:
+ *
+ *   opening   `open` is asked where to begin, after the coordinator has confirmed the membership
+ *   flowing   batches are handed out, several at a time, and settled in order
+ *   draining  a rebalance moves it: nothing more is handed out; once all that is out is settled and committed, it is closed
+ *   closed    drained, or lost: the group has given it to somebody else, and nothing of it is committed any more
+ */
+export interface LaneHooks {
+  /**
+   * Where to begin. Called again with back-off while it rejects with `retry`; anything else ends the source. `signal` aborts when
+   * the partition goes away meanwhile. `committed` is null in a new group: then the source's `start` has been committed first.
+   */
+  open(partition: number, committed: Committed, signal: AbortSignal): Promise<number>
+  /** For the commit of `offset` that is about to be made. */
+  metadata?(partition: number, offset: number): string
+  /** Called once for each `open` that was called; the lane is neither fetched nor committed any more. */
+  close?(partition: number, how: 'drained' | 'lost'): Promise<void>
+}
+
+/**
+ * A member of a consumer group, reading one topic. What a rebalance does not move flows on: its position, its queue and
+ * what is out stay as they are. One caller; `take` calls may not overlap.
+ */
+export interface LaneSource {
+  /** Id (UUID) of the topic that all offsets belong to; the source ends with `topic_recreated` (crash) when it changes. */
+  readonly generation: string
+  /**
+   * Waits for records; resolves with at most one batch per partition, or with an empty list once the intake has ended.
+   * Work-conserving: does not wait for more than there is, unless `lingerMs` says so. Up to `maxBatchesOut` batches of a partition are out at once.
+   * Rejects with what ended the source.
+   */
+  take(limits: TakeLimits): Promise<readonly ColumnBatch[]>
+  /** All records of the batch have ended; batches of a partition are settled in the order in which they were taken. Ignored for a stale one. */
+  settle(batch: ColumnBatch): void
+  /**
+   * The partition is handed out again from `offset`, which no settled batch lies above, after `holdMs`; what is out of it becomes stale. Fetches again only
+   * what is not in memory any more. Ignored when the partition is not flowing or draining.
+   */
+  rewind(partition: number, offset: number, holdMs: number): void
+  /** False for a stale batch: its partition was lost, closed or rewound. Its outputs must not be written any more. */
+  owns(batch: ColumnBatch): boolean
+  /**
+   * Commits at once and waits for the answer, which the group's generation fences. True when it was taken; false when the
+   * partition is not ours any more. Retries by itself while the coordinator is away.
+   */
+  commit(partition: number, offset: number, metadata: string): Promise<boolean>
+  /**
+   * Asks the coordinator whether we are still a member. True when it answered so after the call was made; false when the partition was
+   * lost meanwhile. Waits while the coordinator is away.
+   */
+  confirm(partition: number): Promise<boolean>
+  /** False when the last good heartbeat is older than the session: then nothing may be sent. Checked before each write. */
+  trusted(): boolean
+  /** First step of a shutdown: from now on `take` resolves with nothing, and what is out can still be settled. */
+  endIntake(): void
+  /** Keys, values and headers that were fetched and are not settled yet, bytes. Bounded: a full partition is not fetched. */
+  heldBytes(): number
+  /** Of each flowing partition: below `settled` everything has ended; `end` is the log's end as last seen (high watermark). */
+  positions(): ReadonlyMap<number, { readonly settled: number; readonly end: number }>
+  /** Null while every partition with records to work on moves; else the partition and since when it has not. For liveness. */
+  stuckSince(): { readonly partition: number; readonly forMs: number } | null
+}

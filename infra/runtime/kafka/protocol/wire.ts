@@ -1,0 +1,188 @@
+import { retryable } from '../../errors.ts'
+
+/*
+ * Primitive types of the Kafka protocol, big-endian. Strings, bytes and arrays carry their length in front (INT16, INT32,
+ * INT32), -1 for null; the compact ones of flexible versions an unsigned varint of length + 1, 0 for null.
+ */
+
+const UUID_BYTES = 16
+
+export interface WireWriter {
+  int8(value: number): WireWriter
+  int16(value: number): WireWriter
+  int32(value: number): WireWriter
+  /** A number up to 2⁵³ or a bigint. */
+  int64(value: number | bigint): WireWriter
+  boolean(value: boolean): WireWriter
+  string(value: string | null): WireWriter
+  bytes(value: Buffer | null): WireWriter
+  raw(value: Buffer): WireWriter
+  array<T>(items: readonly T[] | null, write: (item: T, writer: WireWriter) => void): WireWriter
+  compactString(value: string | null): WireWriter
+  compactArray<T>(items: readonly T[] | null, write: (item: T, writer: WireWriter) => void): WireWriter
+  uuid(value: string | null): WireWriter
+  noTags(): WireWriter
+  /** Everything written, in one buffer. */
+  end(): Buffer
+}
+
+export function wireWriter(): WireWriter {
+  let buffer = Buffer.allocUnsafe(256)
+  let at = 0
+  const grow = (bytes: number): number => {
+    if (at + bytes > buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(buffer.length * 2, at + bytes))
+      buffer.copy(larger, 0, 0, at)
+      buffer = larger
+    }
+    at += bytes
+    return at - bytes
+  }
+  const unsignedVarint = (value: number): void => {
+    let rest = value
+    for (; rest > 0x7f; rest >>>= 7) buffer[grow(1)] = (rest & 0x7f) | 0x80
+    buffer[grow(1)] = rest
+  }
+  const writer: WireWriter = {
+    int8(value) {
+      buffer.writeInt8(value, grow(1))
+      return writer
+    },
+    int16(value) {
+      buffer.writeInt16BE(value, grow(2))
+      return writer
+    },
+    int32(value) {
+      buffer.writeInt32BE(value, grow(4))
+      return writer
+    },
+    int64(value) {
+      buffer.writeBigInt64BE(BigInt(value), grow(8))
+      return writer
+    },
+    boolean: (value) => writer.int8(value ? 1 : 0),
+    string(value) {
+      if (value === null) return writer.int16(-1)
+      const bytes = Buffer.from(value)
+      return writer.int16(bytes.length).raw(bytes)
+    },
+    bytes: (value) => (value === null ? writer.int32(-1) : writer.int32(value.length).raw(value)),
+    raw(value) {
+      value.copy(buffer, grow(value.length))
+      return writer
+    },
+    array(items, write) {
+      writer.int32(items?.length ?? -1)
+      for (const item of items ?? []) write(item, writer)
+      return writer
+    },
+    compactString(value) {
+      const bytes = value === null ? null : Buffer.from(value)
+      unsignedVarint(bytes === null ? 0 : bytes.length + 1)
+      return bytes === null ? writer : writer.raw(bytes)
+    },
+    compactArray(items, write) {
+      unsignedVarint(items === null ? 0 : items.length + 1)
+      for (const item of items ?? []) write(item, writer)
+      return writer
+    },
+    uuid: (value) =>
+      writer.raw(value === null ? Buffer.alloc(UUID_BYTES) : Buffer.from(value.replaceAll('-', ''), 'hex')),
+    noTags: () => writer.int8(0),
+    end: () => buffer.subarray(0, at),
+  }
+  return writer
+}
+
+export interface WireReader {
+  /** Where the next value begins. */
+  readonly position: number
+  readonly remaining: number
+  int8(): number
+  int16(): number
+  int32(): number
+  /** Throws when it is not a safe integer. */
+  int64(): number
+  bigint64(): bigint
+  boolean(): boolean
+  string(): string | null
+  /** A view of the payload; null for a negative length. */
+  bytes(): Buffer | null
+  array<T>(read: (reader: WireReader) => T): T[]
+  compactString(): string | null
+  compactArray<T>(read: (reader: WireReader) => T): T[]
+  uuid(): string
+  skipTags(): void
+}
+
+/** Throws `malformed_response` (retry) instead of reading past the end. */
+export function wireReader(payload: Buffer, name: string): WireReader {
+  let at = 0
+  const malformed = (): Error => retryable('malformed_response', `the answer to ${name} ends or breaks at byte ${at}`)
+  const advance = (bytes: number): number => {
+    if (bytes < 0 || at + bytes > payload.length) throw malformed()
+    at += bytes
+    return at - bytes
+  }
+  const unsignedVarint = (): number => {
+    let value = 0
+    for (let shift = 0; shift < 35; shift += 7) {
+      const byte = payload.readUInt8(advance(1))
+      value += (byte & 0x7f) * 2 ** shift
+      if (byte < 0x80) return value
+    }
+    throw malformed()
+  }
+  const text = (length: number): string | null => {
+    if (length < 0) return null
+    const start = advance(length)
+    return payload.toString('utf8', start, at)
+  }
+  const items = <T>(count: number, read: (reader: WireReader) => T): T[] => {
+    // an item takes a byte at least
+    if (count > payload.length - at) throw malformed()
+    const list: T[] = []
+    for (let left = count; left > 0; left--) list.push(read(reader))
+    return list
+  }
+  const reader: WireReader = {
+    get position() {
+      return at
+    },
+    get remaining() {
+      return payload.length - at
+    },
+    int8: () => payload.readInt8(advance(1)),
+    int16: () => payload.readInt16BE(advance(2)),
+    int32: () => payload.readInt32BE(advance(4)),
+    int64() {
+      const value = Number(payload.readBigInt64BE(advance(8)))
+      if (!Number.isSafeInteger(value)) throw malformed()
+      return value
+    },
+    bigint64: () => payload.readBigInt64BE(advance(8)),
+    boolean: () => payload.readInt8(advance(1)) !== 0,
+    string: () => text(reader.int16()),
+    bytes() {
+      const length = reader.int32()
+      if (length < 0) return null
+      const start = advance(length)
+      return payload.subarray(start, at)
+    },
+    array: (read) => items(reader.int32(), read),
+    compactString: () => text(unsignedVarint() - 1),
+    compactArray: (read) => items(unsignedVarint() - 1, read),
+    uuid() {
+      const start = advance(UUID_BYTES)
+      const hex = payload.toString('hex', start, at)
+      return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+    },
+    skipTags() {
+      for (let left = unsignedVarint(); left > 0; left--) {
+        unsignedVarint()
+        advance(unsignedVarint())
+      }
+    },
+  }
+  return reader
+}
