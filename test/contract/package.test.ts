@@ -41,6 +41,15 @@ test('both entries can be imported', async () => {
   expect(await run(project, process.execPath, 'entries.js')).toBe('function function true\n')
 })
 
+test('nothing in it can be armed to kill itself', async () => {
+  expect(
+    globSync('node_modules/millrace/**/kill-points/*.{js,ts}', { cwd: project }).map((file) => path.basename(file)),
+  ).not.toContain('armed.js')
+  const resolve = "console.log(import.meta.resolve('#kill-points'))"
+  write('node_modules/millrace/resolve.mjs', resolve)
+  expect(await run(project, process.execPath, 'node_modules/millrace/resolve.mjs')).toContain('/kill-points/unarmed.js')
+})
+
 test('npx millrace shows its commands, and takes the shipped sample pipeline', async () => {
   expect(await run(project, 'npx', '--no-install', 'millrace', '--help')).toContain('Usage: millrace')
   expect(await run(project, 'npx', '--no-install', 'millrace', 'lint', SHIPPED_SAMPLE)).toContain('no problems')
