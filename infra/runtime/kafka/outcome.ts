@@ -1,5 +1,6 @@
 import { MillraceError } from '../errors.ts'
 import type { RecordBatch } from './record-batch.ts'
+import type { Slices } from './record-batches/columns.ts'
 
 /** What is known of a record that is given up. */
 export interface Rejection extends Subject {
@@ -26,6 +27,17 @@ export interface Emission {
   readonly subject?: Subject
 }
 
+/** Outputs of many records in columns: row i comes from input record `sources[i]`. */
+export interface EmittedColumns {
+  readonly length: number
+  /** Ascending; a record may have several rows. */
+  readonly sources: Int32Array
+  readonly keys: Slices
+  readonly values: Slices
+  /** For the dead letter, should the output of a row turn out too large to be written. */
+  subjectOf(row: number): Subject
+}
+
 export interface Deferral {
   /** This record and all behind it in its batch wait. */
   readonly index: number
@@ -44,6 +56,8 @@ export interface Deferral {
 export interface Outcome {
   readonly batch: RecordBatch
   emit(index: number, output: string, key: Buffer | null, value: Buffer, subject?: Subject): void
+  /** The same for many records at once, without an object for each. */
+  emitColumns(output: string, rows: EmittedColumns): void
   done(index: number): void
   reject(index: number, rejection: Rejection): void
   /** The first deferral of the lowest index counts; fates given to records behind it are dropped. */
@@ -55,6 +69,8 @@ export interface SealedOutcome {
   /** Records with an end, always the first ones of the batch. */
   readonly settled: number
   readonly emissions: ReadonlyMap<string, readonly Emission[]>
+  /** In the order of the calls; rows of records behind a deferral are still among them. */
+  readonly columns: ReadonlyMap<string, readonly EmittedColumns[]>
   readonly rejections: readonly (readonly [index: number, rejection: Rejection])[]
   readonly deferral: Deferral | null
 }
@@ -72,6 +88,7 @@ const REJECTED = 3
 export function openOutcome(batch: RecordBatch, outputs: readonly string[]): OpenOutcome {
   const fates = new Uint8Array(batch.length)
   const emissions = new Map<string, Emission[]>(outputs.map((output) => [output, []]))
+  const columns = new Map<string, EmittedColumns[]>(outputs.map((output) => [output, []]))
   const rejections: [number, Rejection][] = []
   let deferral: Deferral | null = null
 
@@ -93,6 +110,12 @@ export function openOutcome(batch: RecordBatch, outputs: readonly string[]): Ope
       if (list === undefined) throw new MillraceError('crash', 'unknown_output', `no output is named ${output}`)
       decide(index, EMITTED)
       list.push({ index, key, value, ...(subject === undefined ? {} : { subject }) })
+    },
+    emitColumns(output, rows) {
+      const list = columns.get(output)
+      if (list === undefined) throw new MillraceError('crash', 'unknown_output', `no output is named ${output}`)
+      for (let row = 0; row < rows.length; row++) decide(rows.sources[row] as number, EMITTED)
+      list.push(rows)
     },
     done(index) {
       decide(index, DONE)
@@ -116,6 +139,7 @@ export function openOutcome(batch: RecordBatch, outputs: readonly string[]): Ope
         batch,
         settled,
         emissions: new Map([...emissions].map(([output, list]) => [output, list.filter((e) => kept(e.index))])),
+        columns,
         rejections: rejections.filter(([index]) => kept(index)).sort((a, b) => a[0] - b[0]),
         deferral,
       }

@@ -39,14 +39,15 @@ export interface LaneWriter {
   readonly tail: LaneTail
   /**
    * Appends dead letters, and once they are acknowledged the outputs, each as one record batch; null = none. Resolves once all is
-   * acknowledged by all in-sync replicas. What was called first is appended first.
+   * acknowledged by all in-sync replicas, with the metadata to commit when the input up to here has ended: it must not tell of
+   * dead letters of later calls, or a claim would not look for them. What was called first is appended and resolved first.
    * Rejects with `lane_fenced` (retry) when another writer has claimed the lane, `outcome_unknown` (retry) when an
    * acknowledgement did not come and the same sequence could not be sent again; `record_too_large` (reject)
    */
-  write(deadLetters: RecordColumns | null, outputs: RecordColumns | null): Promise<void>
+  write(deadLetters: RecordColumns | null, outputs: RecordColumns | null): Promise<string>
   /** Bytes that were handed to `write` and are not acknowledged. */
   bytesInFlight(): number
-  /** To be committed with a position: ends of both logs, so that a later claim can tell a truncated one. */
+  /** To be committed with `resumeAt`, before anything is written: ends of both logs, so that a later claim can tell a truncated one. */
   metadata(): string
   /** Waits for what is on its way. The fence stays. */
   close(): Promise<void>
