@@ -23,8 +23,13 @@ export interface LaneHooks {
    * the partition goes away meanwhile. `committed` is null in a new group: then the source's `start` has been committed first.
    */
   open(partition: number, committed: Committed, signal: AbortSignal): Promise<number>
-  /** For the commit of `offset` that is about to be made. */
-  metadata?(partition: number, offset: number): string
+  /**
+   * For the commit of `offset` that the source is about to make; asked again for each attempt. Null = not now: who owns the partition
+   * commits by `commit` what says more, and the source leaves that as it is (also while draining: then it counts as committed).
+   */
+  metadata?(partition: number, offset: number): string | null
+  /** The partition begins to drain: whoever holds records back for more to come should finish them now. */
+  draining?(partition: number): void
   /** Called once for each `open` that was called; the lane is neither fetched nor committed any more. */
   close?(partition: number, how: 'drained' | 'lost'): Promise<void>
 }
@@ -53,7 +58,8 @@ export interface LaneSource {
   owns(batch: ColumnBatch): boolean
   /**
    * Commits at once and waits for the answer, which the group's generation fences. True when it was taken; false when the
-   * partition is not ours any more. Retries by itself while the coordinator is away.
+   * partition is not ours any more. Retries by itself while the coordinator is away. Commits of a partition are made one after the
+   * other: none of the source's own, made earlier, can take effect after this one.
    */
   commit(partition: number, offset: number, metadata: string): Promise<boolean>
   /**
