@@ -82,6 +82,8 @@ export interface DeadLetter {
   readonly failed_at: number
   /** Coordinates of the dead letter that this record replays. */
   readonly replay_of: string | null
+  /** Size of key, value and headers when they were too large for a letter: they hold only their beginning then, and the whole record is at topic, partition and source_offset as long as that log keeps it. Null = they are complete. */
+  readonly original_bytes: number | null
 }
 
 /** One event's features, ready for a model. */

@@ -19,6 +19,7 @@ const FIELDS = [
   'attempts',
   'failed_at',
   'replay_of',
+  'original_bytes',
 ] as const satisfies readonly (keyof DeadLetter)[]
 
 /** Bytes go as base64: the table decodes them. */

@@ -149,6 +149,7 @@ test('a dead letter keeps its bytes', async () => {
     attempts: 1,
     failed_at: NOW,
     replay_of: null,
+    original_bytes: null,
   }
   for (const offset of [1, 2]) {
     const row = rowOf(deadLetterRows.row(letter, at(offset), 0))

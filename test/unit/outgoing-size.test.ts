@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { openOutcome } from '../../infra/runtime/kafka/outcome.ts'
-import { rejectOversized, requireDeadLetterSize, roundsBySize } from '../../infra/runtime/kafka/outgoing-size.ts'
+import { rejectOversized, roundsBySize } from '../../infra/runtime/kafka/outgoing-size.ts'
 import { memoryBatch } from '../support/memory-kafka.ts'
 
 const record = (bytes: number, name = '') => ({ key: Buffer.from(name), value: Buffer.alloc(bytes) })
@@ -40,9 +40,4 @@ test('a record whose output no broker takes becomes a dead letter, with none of 
     [1, 'record_too_large'],
     [2, 'other'],
   ])
-})
-
-test('a dead letter that cannot be written stops the partition, naming the record', () => {
-  expect(requireDeadLetterSize(record(1_500_000), 't/0 offset 7').value).toHaveLength(1_500_000)
-  expect(() => requireDeadLetterSize(record(3_000_000), 't/0 offset 7')).toThrow('t/0 offset 7 cannot be dead-lettered')
 })

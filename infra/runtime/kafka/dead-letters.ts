@@ -15,7 +15,20 @@ export interface DeadLetterEncoding {
   readonly clock: Clock
 }
 
-/** The dead letter of one record: its original bytes, where it was, and why it ended. Keyed like the record. */
+/** Our dead letter topics take batches of 2 MiB; a record that a foreign topic took may be larger. */
+const MAX_LETTER_BYTES = 1_900_000
+/** What is left of the rest of a letter when it is too large: bytes of key and headers, characters of text. */
+const MAX_KEY_BYTES = 100_000
+const MAX_HEADERS_BYTES = 400_000
+const MAX_MESSAGE = 10_000
+const MAX_NAME = 1_000
+/** Of the fields with a bounded size, and the lengths of the others. */
+const FIXED_BYTES = 2_000
+
+/**
+ * The dead letter of one record: its original bytes, where it was, and why it ended. Keyed like the record. Never larger than
+ * the topic takes: of a larger record it holds the beginning, and says so.
+ */
 export function encodeDeadLetter(
   encoding: DeadLetterEncoding,
   batch: RecordBatch,
@@ -28,7 +41,7 @@ export function encodeDeadLetter(
     rejection.origin === undefined
       ? { generation: batch.generation, offset: batch.offset(index) }
       : (rejection.origin ?? { generation: '', offset: -1 })
-  const letter: DeadLetter = {
+  const letter = fitting({
     stage: encoding.stage,
     pipeline: encoding.pipeline,
     reason: rejection.reason,
@@ -49,8 +62,47 @@ export function encodeDeadLetter(
     attempts,
     failed_at: encoding.clock.now(),
     replay_of: batch.header(index, encoding.replayOfHeader)?.toString() ?? null,
+    original_bytes: null,
+  })
+  return { key: letter.key, value: encoding.type.encode(encoding.schemaId, letter) }
+}
+
+function fitting(letter: DeadLetter): DeadLetter {
+  const original = (letter.key?.length ?? 0) + letter.value.length + headersBytes(letter.headers)
+  if (original + besides(letter) <= MAX_LETTER_BYTES) return letter
+  const headers: Record<string, Buffer> = Object.create(null)
+  let room = MAX_HEADERS_BYTES
+  for (const [name, value] of Object.entries(letter.headers)) {
+    room -= headerBytes(name, value)
+    if (room < 0) break
+    headers[name] = value
   }
-  return { key: batch.key(index), value: encoding.type.encode(encoding.schemaId, letter) }
+  const cut = {
+    ...letter,
+    message: letter.message.slice(0, MAX_MESSAGE),
+    tenant: letter.tenant.slice(0, MAX_NAME),
+    event_id: (letter.event_id?.length ?? 0) > MAX_NAME ? null : letter.event_id,
+    replay_of: (letter.replay_of?.length ?? 0) > MAX_NAME ? null : letter.replay_of,
+    key: letter.key?.subarray(0, MAX_KEY_BYTES) ?? null,
+    headers,
+    original_bytes: original,
+  }
+  const rest = besides(cut) + (cut.key?.length ?? 0) + headersBytes(headers)
+  return { ...cut, value: letter.value.subarray(0, MAX_LETTER_BYTES - rest) }
+}
+
+/** What a letter takes beside key, value and headers; it is keyed with the key once more. */
+function besides({ key, message, tenant, event_id, replay_of }: DeadLetter): number {
+  const texts = [message, tenant, event_id ?? '', replay_of ?? '']
+  return FIXED_BYTES + (key?.length ?? 0) + texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0)
+}
+
+function headersBytes(headers: DeadLetter['headers']): number {
+  return Object.entries(headers).reduce((sum, [name, value]) => sum + headerBytes(name, value), 0)
+}
+
+function headerBytes(name: string, value: Buffer): number {
+  return 2 * 5 + Buffer.byteLength(name) + value.length
 }
 
 function headersOf(batch: RecordBatch, index: number): Record<string, Buffer> {

@@ -4,7 +4,7 @@ import { describeError, fateOf } from '../errors.ts'
 import type { BatchSource, TakeLimits } from './batch-source.ts'
 import { type DeadLetterEncoding, encodeDeadLetter } from './dead-letters.ts'
 import { type BatchHandler, openOutcome, type SealedOutcome } from './outcome.ts'
-import { rejectOversized, requireDeadLetterSize, roundsBySize } from './outgoing-size.ts'
+import { rejectOversized, roundsBySize } from './outgoing-size.ts'
 import type { RecordBatch } from './record-batch.ts'
 import type { OutgoingBatch, OutgoingRecord, RecordWriter } from './record-writer.ts'
 
@@ -161,12 +161,7 @@ function deadLetterBatches(
   return outcomes.map(({ batch, rejections }) => ({
     topic: deadLetters.topic,
     partition: batch.partition,
-    records: rejections.map(([index, rejection]) =>
-      requireDeadLetterSize(
-        encodeDeadLetter(deadLetters, batch, index, rejection, attempts),
-        `${batch.topic}/${batch.partition} offset ${batch.offset(index)}`,
-      ),
-    ),
+    records: rejections.map(([index, rejection]) => encodeDeadLetter(deadLetters, batch, index, rejection, attempts)),
   }))
 }
 

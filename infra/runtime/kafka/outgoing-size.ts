@@ -1,11 +1,8 @@
-import { fatal } from '../errors.ts'
 import type { Emission, SealedOutcome } from './outcome.ts'
 import type { OutgoingBatch, OutgoingRecord } from './record-writer.ts'
 
 /** Brokers refuse a record batch above `max.message.bytes`, 1,048,588 unless a topic says otherwise. */
 const MAX_BATCH_BYTES = 900_000
-/** What our dead letter topics are declared with, less what surrounds a record: a refused record still fits in its letter. */
-const MAX_DEAD_LETTER_BYTES = 2_000_000
 /** Lengths, deltas and header prefixes of one record. */
 const OVERHEAD_BYTES = 48
 
@@ -55,13 +52,6 @@ export function roundsBySize(
     }
   }
   return rounds
-}
-
-/** Throws `dead_letter_too_large` (crash): the partition stops rather than forget the record. */
-export function requireDeadLetterSize(record: OutgoingRecord, where: string): OutgoingRecord {
-  const bytes = recordBytes(record)
-  if (bytes <= MAX_DEAD_LETTER_BYTES) return record
-  throw fatal('dead_letter_too_large', `${where} cannot be dead-lettered: its letter would be ${bytes} bytes`)
 }
 
 function partsBySize(records: readonly OutgoingRecord[], maxBytes: number): readonly (readonly OutgoingRecord[])[] {
