@@ -8,6 +8,8 @@ export interface LaneTopics {
   /** Null = a stage that stores elsewhere and writes dead letters alone. */
   readonly output: string | null
   readonly deadLetters: string
+  /** Other inputs whose dead letters may end records of this lane: their writers are fenced too (fused: the features topic). */
+  readonly alsoFence?: readonly string[]
 }
 
 /** Where a record stands in the account, as its writer noted it in the record itself. */
@@ -27,7 +29,10 @@ export interface LaneTail {
    * input. Origin coordinates where the record has them, else null.
    */
   ended(sourceOffset: number, origin: { readonly generation: string; readonly offset: number } | null): boolean
-  /** Null once no record at or above this source offset can have ended: `ended` need not be asked any more. */
+  /**
+   * Null: no record from `resumeAt` on can have ended. Else `ended` need not be asked for a record at or above `source`, if its
+   * origin is of another generation, or at or above `origin`, or not known.
+   */
   readonly askBelow: { readonly source: number; readonly originGeneration: string; readonly origin: number } | null
 }
 
@@ -66,5 +71,7 @@ export interface LaneClaims {
     confirm: () => Promise<boolean>,
     signal: AbortSignal,
   ): Promise<LaneWriter>
+  /** Null when there is room for another write, else resolves when there is: all lanes share a bound of bytes in flight. */
+  room(): Promise<void> | null
   close(): Promise<void>
 }
