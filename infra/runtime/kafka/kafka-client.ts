@@ -1,18 +1,20 @@
 import { createRequire } from 'node:module'
-import net from 'node:net'
-import tls from 'node:tls'
 import kafkajs, { type ISocketFactory, type Kafka, logLevel, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../telemetry/logger.ts'
+import { nativeSasl } from './connections/authenticate.ts'
+import type { OAuthConfig } from './connections/oauth-token.ts'
+import { connectSocket, type TlsFiles } from './connections/sockets.ts'
 
 export interface KafkaConfig {
   readonly brokers: readonly string[]
-  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string } | undefined
+  readonly tls?: TlsFiles | undefined
   readonly sasl?:
     | {
         readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'
         readonly username: string
         readonly password: string
       }
+    | ({ readonly mechanism: 'oauthbearer' } & OAuthConfig)
     | undefined
 }
 
@@ -51,20 +53,11 @@ export function clientOptions(config: KafkaConfig, clientId: string, logger: Log
         logger[method]({ kafkajs: fields }, message)
       },
     ...(config.tls === undefined ? {} : { ssl: { ...config.tls } }),
-    ...(config.sasl === undefined ? {} : { sasl: config.sasl as SASLOptions }),
+    ...(config.sasl === undefined ? {} : { sasl: nativeSasl(config.sasl) as SASLOptions }),
   }
 }
 
-/** kafkajs leaves Nagle's algorithm on, which delays pipelined small requests. */
-const noDelaySockets: ISocketFactory = ({ host, port, ssl, onConnect }) => {
-  const socket =
-    ssl === undefined || ssl === null
-      ? net.connect({ host, port }, onConnect)
-      : tls.connect({ host, port, ...(net.isIP(host) === 0 ? { servername: host } : {}), ...ssl }, onConnect)
-  socket.setNoDelay(true)
-  socket.setKeepAlive(true, 60_000)
-  return socket
-}
+const noDelaySockets: ISocketFactory = ({ host, port, ssl, onConnect }) => connectSocket(host, port, ssl, onConnect)
 
 interface RequestQueue {
   readonly pending: readonly unknown[]

@@ -113,6 +113,8 @@ export interface WireReader {
   compactArray<T>(read: (reader: WireReader) => T): T[]
   uuid(): string
   skipTags(): void
+  /** Calls back for each tagged field, which need not be read; unread rest is skipped. */
+  tags(read: (tag: number) => void): void
 }
 
 /** Throws `malformed_response` (retry) instead of reading past the end. */
@@ -177,10 +179,13 @@ export function wireReader(payload: Buffer, name: string): WireReader {
       const hex = payload.toString('hex', start, at)
       return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
     },
-    skipTags() {
+    skipTags: () => reader.tags(() => {}),
+    tags(read) {
       for (let left = unsignedVarint(); left > 0; left--) {
-        unsignedVarint()
-        advance(unsignedVarint())
+        const tag = unsignedVarint()
+        const end = unsignedVarint() + at
+        read(tag)
+        advance(end - at)
       }
     },
   }
