@@ -52,7 +52,7 @@ export function createBrokerLinks(options: BrokerLinksOptions): BrokerLinks {
 
   /** Callers that ask at the same time wait for one promise, so what they send keeps its order. */
   function link(key: string, address: () => Promise<Address>): Promise<WireConnection> {
-    if (closing.signal.aborted) return Promise.reject(retryable('kafka_unavailable', 'the connections are closed'))
+    if (closing.signal.aborted) return Promise.reject(retryable('kafka_closed', 'the connections are closed'))
     const known = links.get(key)
     const fresh = known !== undefined && clock.monotonic() < known.expiresAt
     if (fresh && known.connection?.open !== false) return known.ready

@@ -50,6 +50,6 @@ export interface KafkaConnections {
   /** The node that coordinates a group or a transactional id; kept until `forgetCoordinator`. */
   coordinator(kind: 'group' | 'transaction', key: string): Promise<number>
   forgetCoordinator(kind: 'group' | 'transaction', key: string): void
-  /** Ends every connection; requests without an answer are rejected. */
+  /** Ends every connection; requests without an answer are rejected, later ones with `kafka_closed` (retry). */
   close(): Promise<void>
 }
