@@ -1,5 +1,8 @@
 import type { BatchSource } from '../../infra/runtime/kafka/batch-source.ts'
+import type { ColumnBatch } from '../../infra/runtime/kafka/consumer/column-batch.ts'
+import { slicesOf } from '../../infra/runtime/kafka/hop/slices.ts'
 import type { RecordBatch } from '../../infra/runtime/kafka/record-batch.ts'
+import { encodeHeaders } from '../../infra/runtime/kafka/record-batches/record-headers.ts'
 import type { OutgoingBatch, RecordWriter } from '../../infra/runtime/kafka/record-writer.ts'
 
 export interface MemoryRecord {
@@ -16,7 +19,7 @@ export function memoryBatch(options: {
   readonly offsets?: readonly number[]
   readonly records?: readonly MemoryRecord[]
   readonly generation?: string
-}): RecordBatch {
+}): ColumnBatch {
   const records = options.records ?? (options.offsets ?? []).map((): MemoryRecord => ({}))
   const at = (index: number): MemoryRecord => records[index] ?? {}
   return {
@@ -31,7 +34,17 @@ export function memoryBatch(options: {
     value: (index) => at(index).value ?? null,
     header: (index, name) => at(index).headers?.[name] ?? null,
     headerNames: (index) => Object.keys(at(index).headers ?? {}),
+    offsets: Float64Array.from(records, (_, index) => options.offsets?.[index] ?? index),
+    timestamps: Float64Array.from(records, ({ timestamp }) => timestamp ?? 0),
+    keys: slicesOf(records.map(({ key }) => key ?? null)),
+    values: slicesOf(records.map(({ value }) => value ?? null)),
+    headers: slicesOf(records.map(({ headers }) => encodedHeaders(headers))),
   }
+}
+
+function encodedHeaders(headers: MemoryRecord['headers']): Buffer {
+  const list = Object.entries(headers ?? {}).map(([key, value]) => ({ key, value }))
+  return list.length === 0 ? Buffer.alloc(0) : encodeHeaders(list)
 }
 
 export interface Settlement {

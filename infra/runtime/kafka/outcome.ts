@@ -148,10 +148,12 @@ export function openOutcome(batch: RecordBatch, outputs: readonly string[]): Ope
 }
 
 /**
- * What a stage does with records. Called with at most one batch per partition, never twice at the same time.
+ * What a stage does with records. Called with at most one batch per partition.
  * Gives each record of each outcome a fate. Throws only what it does not understand (crash), or a `retry` error, after
  * which all batches of the call are handed in again, unchanged.
  */
 export interface BatchHandler {
+  /** How many calls may overlap, each with other batches; results are put back into order. 1 by default. */
+  readonly concurrency?: number
   handle(outcomes: readonly Outcome[]): Promise<void>
 }

@@ -43,13 +43,14 @@ export interface LaneTail {
 export interface LaneWriter {
   readonly tail: LaneTail
   /**
-   * Appends dead letters, and once they are acknowledged the outputs, each as one record batch; null = none. Resolves once all is
-   * acknowledged by all in-sync replicas, with the metadata to commit when the input up to here has ended: it must not tell of
-   * dead letters of later calls, or a claim would not look for them. What was called first is appended and resolved first.
+   * Appends dead letters, and once they are acknowledged the outputs, each as one record batch; null = none. What was called first is
+   * appended and resolved first. Resolves once all is acknowledged by all in-sync replicas, with the metadata to commit with
+   * `upTo`, the input offset below which everything has ended then. That metadata leads a later claim to every dead letter of
+   * a record at or above `upTo`: those of later calls, and those that the tail knows from earlier claims.
    * Rejects with `lane_fenced` (retry) when another writer has claimed the lane, `outcome_unknown` (retry) when an
-   * acknowledgement did not come and the same sequence could not be sent again; `record_too_large` (reject)
+   * acknowledgement did not come and the same sequence could not be sent again; `record_too_large` (reject).
    */
-  write(deadLetters: RecordColumns | null, outputs: RecordColumns | null): Promise<string>
+  write(deadLetters: RecordColumns | null, outputs: RecordColumns | null, upTo: number): Promise<string>
   /** Bytes that were handed to `write` and are not acknowledged. */
   bytesInFlight(): number
   /** To be committed with `resumeAt`, before anything is written: ends of both logs, so that a later claim can tell a truncated one. */

@@ -1,0 +1,171 @@
+import { type Backoff, backoffMs } from '../../backoff.ts'
+import type { Clock } from '../../clock.ts'
+import { describeError, fateOf, MillraceError, retryable } from '../../errors.ts'
+import type { ColumnBatch } from '../consumer/column-batch.ts'
+import type { Committed, LaneHooks, LaneSource } from '../consumer/lane-source.ts'
+import type { LaneClaims, LaneTopics, LaneWriter } from '../exactly-once/lane-writer.ts'
+import { createHopLane, type HopLane } from './hop-lane.ts'
+import type { HopObserver } from './lane-hop.ts'
+import { createUnended, type OriginOf } from './unended.ts'
+
+export interface HopLanesOptions {
+  readonly claims: LaneClaims
+  readonly topicsOf: (partition: number) => LaneTopics
+  readonly originOf: OriginOf
+  /** Where a partition begins, for a reader that keeps its own positions; by default at what is committed. */
+  readonly startAt?: ((partition: number) => Promise<number>) | undefined
+  readonly retry: Backoff
+  readonly clock: Clock
+  readonly observer: HopObserver
+  readonly stopping: AbortSignal
+  /** What nobody understands. */
+  readonly onFailure: (error: unknown) => void
+}
+
+/**
+ * The claims of a hop: one for each partition that is assigned, made again when a write tells that it is not good any more.
+ * A partition whose logs do not add up stops, and the others flow on; it is tried again when it is assigned anew.
+ */
+export interface HopLanes {
+  /** For the source. Partitions are opened once `use` was called. */
+  readonly hooks: LaneHooks
+  use(source: LaneSource): void
+  get(partition: number): HopLane | undefined
+  /** A batch that was taken. Called in the order of the batches. */
+  add(batch: ColumnBatch): void
+  /** Resolves when everything that was decided is written or has failed. */
+  flushed(): Promise<void>
+  /** Resolves when no claim is being made again; call it after `stopping`. */
+  settled(): Promise<void>
+}
+
+export function createHopLanes(options: HopLanesOptions): HopLanes {
+  const { clock, retry, observer, stopping } = options
+  const lanes = new Map<number, HopLane>()
+  const reclaims = new Set<Promise<void>>()
+  const joined = Promise.withResolvers<LaneSource>()
+
+  function openLane(source: LaneSource, partition: number, writer: LaneWriter, metadata: string): void {
+    const lane = createHopLane({
+      partition,
+      writer,
+      metadata,
+      unended: createUnended(writer.tail, options.originOf),
+      events: {
+        settled: (batch) => source.settle(batch),
+        deferred({ deferral, batch }) {
+          if (deferral === null || lanes.get(partition) !== lane) return
+          const offset = batch.offset(deferral.index)
+          observer.deferred({ partition, offset, code: deferral.code, message: deferral.message })
+          // the claim stays: a lane that waits is held back for a while, so that it does not spin
+          openLane(source, partition, writer, lane.metadata())
+          source.rewind(partition, offset, backoffMs(retry, 2))
+        },
+        failed(error) {
+          const reclaim = claimAgain(source, lane, error)
+            .catch(options.onFailure)
+            .finally(() => reclaims.delete(reclaim))
+          reclaims.add(reclaim)
+        },
+      },
+    })
+    lanes.set(partition, lane)
+  }
+
+  /** After a write that failed: what was sent may be in the log or not, so the log is asked. */
+  async function claimAgain(source: LaneSource, lane: HopLane, cause: unknown): Promise<void> {
+    const { partition } = lane
+    const current = (): boolean => lanes.get(partition) === lane && !stopping.aborted
+    await lane.end()
+    await lane.writer.close()
+    if (fateOf(cause) !== 'retry') return stopLane(partition, cause)
+    let error = cause
+    for (let attempt = 1; current(); attempt++) {
+      const waitMs = backoffMs(retry, attempt - 1)
+      observer.retrying({ ...describeError(error), attempt, waitMs })
+      await clock.sleep(waitMs, stopping)
+      const settled = source.positions().get(partition)?.settled
+      if (!current() || settled === undefined) return
+      try {
+        if (!(await source.confirm(partition))) return
+        const writer = await claim(source, partition, { offset: settled, metadata: lane.metadata() }, stopping)
+        if (!current()) return await writer.close()
+        openLane(source, partition, writer, writer.metadata())
+        source.rewind(partition, writer.tail.resumeAt, 0)
+        return
+      } catch (thrown) {
+        if (fateOf(thrown) !== 'retry') return stopLane(partition, thrown)
+        error = thrown
+      }
+    }
+  }
+
+  /** Throws what does not concern this partition alone. */
+  function stopLane(partition: number, error: unknown): void {
+    if (!(error instanceof MillraceError)) throw error
+    observer.stopped({ partition, ...describeError(error) })
+  }
+
+  function claim(
+    source: LaneSource,
+    partition: number,
+    committed: Committed,
+    signal: AbortSignal,
+  ): Promise<LaneWriter> {
+    return options.claims.claim(options.topicsOf(partition), committed, () => source.confirm(partition), signal)
+  }
+
+  /** Null when the partition stopped, and was taken away later. */
+  async function claimOrStop(
+    source: LaneSource,
+    partition: number,
+    committed: Committed,
+    signal: AbortSignal,
+  ): Promise<LaneWriter | null> {
+    try {
+      return await claim(source, partition, committed, signal)
+    } catch (error) {
+      if (fateOf(error) === 'retry') throw error
+      stopLane(partition, error)
+      await aborted(signal)
+      return null
+    }
+  }
+
+  return {
+    use: joined.resolve,
+    get: (partition) => lanes.get(partition),
+    add: (batch) => lanes.get(batch.partition)?.add(batch),
+    async flushed() {
+      await Promise.all([...lanes.values()].map((lane) => lane.flushed()))
+    },
+    async settled() {
+      await Promise.all(reclaims)
+    },
+    hooks: {
+      async open(partition, committed, signal) {
+        const source = await joined.promise
+        const offset = (await options.startAt?.(partition)) ?? committed.offset
+        const writer = await claimOrStop(source, partition, { ...committed, offset }, signal)
+        if (writer === null || signal.aborted) {
+          await writer?.close()
+          throw retryable('lane_lost', `partition ${partition} was taken away before it was claimed`)
+        }
+        openLane(source, partition, writer, writer.metadata())
+        return writer.tail.resumeAt
+      },
+      metadata: (partition) => lanes.get(partition)?.metadata() ?? '',
+      async close(partition) {
+        const lane = lanes.get(partition)
+        lanes.delete(partition)
+        await lane?.end()
+        await lane?.writer.close()
+      },
+    },
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+}

@@ -1,0 +1,219 @@
+import { type Backoff, backoffMs } from '../../backoff.ts'
+import type { Clock } from '../../clock.ts'
+import { describeError, fateOf } from '../../errors.ts'
+import type { Started } from '../../lifecycle/scope.ts'
+import type { TakeLimits } from '../batch-source.ts'
+import type { ColumnBatch } from '../consumer/column-batch.ts'
+import type { LaneHooks, LaneSource } from '../consumer/lane-source.ts'
+import type { DeadLetterEncoding } from '../dead-letters.ts'
+import type { LaneClaims, LaneTopics } from '../exactly-once/lane-writer.ts'
+import { type BatchHandler, openOutcome, type SealedOutcome } from '../outcome.ts'
+import type { Decision } from './hop-lane.ts'
+import { createHopLanes } from './hop-lanes.ts'
+import { OUTGOING_LIMITS, outgoing } from './outgoing.ts'
+import type { OriginOf } from './unended.ts'
+
+/**
+ * One hop of a pipeline, exactly once: takes batches from a source, lets the handler decide the fate of every record, and
+ * writes dead letters and outputs of a partition under a claim that fences every earlier writer. What a log already
+ * holds is not handled again, so a crash at any point neither loses a record nor writes it twice. A record keeps its
+ * partition number in every topic that it is written to.
+ */
+export interface LaneHopOptions {
+  /** Joins the group; the hooks are the hop's. Resolves without waiting for a partition to be opened. */
+  readonly startSource: (hooks: LaneHooks) => Promise<Started<LaneSource>>
+  readonly claims: LaneClaims
+  readonly handler: BatchHandler
+  readonly input: LaneTopics['input']
+  /** The handler's name for the output, and its topic; null = it stores elsewhere. */
+  readonly output: { readonly name: string; readonly topic: string } | null
+  readonly deadLetters: DeadLetterEncoding & { readonly topic: string }
+  /** The coordinates in the events topic of an input record; null = unknown. */
+  readonly originOf: OriginOf
+  /** Where a partition begins, for a reader that keeps its own positions; by default at what is committed. */
+  readonly startAt?: ((partition: number) => Promise<number>) | undefined
+  readonly limits: TakeLimits
+  readonly retry: Backoff
+  readonly clock: Clock
+  readonly observer: HopObserver
+}
+
+/** Must not throw. */
+export interface HopObserver {
+  /** Called once per batch, when everything of it is in the logs. */
+  settled(round: SettledRound): void
+  /** Tried again after `waitMs`. */
+  retrying(round: {
+    readonly code: string
+    readonly message: string
+    readonly attempt: number
+    readonly waitMs: number
+  }): void
+  /** The records of a lane from `offset` on wait. */
+  deferred(lane: {
+    readonly partition: number
+    readonly offset: number
+    readonly code: string
+    readonly message: string
+  }): void
+  /** Nothing more is read from this partition: an operator has to look. */
+  stopped(lane: { readonly partition: number; readonly code: string; readonly message: string }): void
+}
+
+export interface SettledRound {
+  readonly recordsIn: number
+  readonly recordsOut: number
+  readonly rejectedByReason: ReadonlyMap<string, number>
+  readonly batches: number
+  readonly deferredLanes: number
+  readonly largestBatch: number
+  /** Time in the handler, ms. */
+  readonly busyMs: number
+}
+
+export interface LaneHop {
+  readonly source: LaneSource
+  /** Resolves when the hop has ended after `stop`; rejects with what it did not understand. */
+  readonly ended: Promise<void>
+  /** Time since the oldest handler in work began or was last tried; 0 while none is. What liveness looks at. */
+  workingForMs(): number
+}
+
+/** `stop` ends the intake, lets what is in work finish, or gives it up when it waits to be tried again, and leaves the group. */
+export async function startLaneHop(options: LaneHopOptions): Promise<Started<LaneHop>> {
+  const { clock, retry, observer, handler, input, output, deadLetters } = options
+  const outputs = output === null ? [] : [output.name]
+  const stopping = new AbortController()
+  const failed = Promise.withResolvers<never>()
+  failed.promise.catch(() => {})
+  const working = new Map<symbol, number>()
+  const lanes = createHopLanes({
+    claims: options.claims,
+    topicsOf: (partition) => ({
+      partition,
+      input,
+      output: output?.topic ?? null,
+      deadLetters: deadLetters.topic,
+    }),
+    originOf: options.originOf,
+    startAt: options.startAt,
+    retry,
+    clock,
+    observer,
+    stopping: stopping.signal,
+    onFailure: failed.reject,
+  })
+
+  /** Handles batches until each is decided or does not belong to us any more. */
+  async function handle(batches: readonly ColumnBatch[]): Promise<void> {
+    const ticket = Symbol('handling')
+    try {
+      for (let attempt = 1; !stopping.signal.aborted || attempt === 1; attempt++) {
+        working.set(ticket, clock.monotonic())
+        const owned = batches.filter((batch) => source.owns(batch))
+        try {
+          return await handleOnce(owned, attempt)
+        } catch (error) {
+          if (fateOf(error) !== 'retry') throw error
+          const waitMs = backoffMs(retry, attempt - 1)
+          observer.retrying({ ...describeError(error), attempt, waitMs })
+          await clock.sleep(waitMs, stopping.signal)
+        }
+      }
+    } finally {
+      working.delete(ticket)
+    }
+  }
+
+  async function handleOnce(batches: readonly ColumnBatch[], attempts: number): Promise<void> {
+    const startedAt = clock.monotonic()
+    const work = batches.flatMap((batch) => {
+      const lane = lanes.get(batch.partition)
+      return lane === undefined ? [] : [{ lane, batch, open: openOutcome(lane.unended(batch), outputs) }]
+    })
+    const open = work.map((each) => each.open).filter(({ batch }) => batch.length > 0)
+    if (open.length > 0) await handler.handle(open)
+    const busyMs = (clock.monotonic() - startedAt) / batches.length
+    const decided = work.map((each) => ({ ...each, outcome: each.open.seal() }))
+    for (const { lane, batch, outcome } of decided) {
+      if (source.owns(batch)) lane.decide(batch, decisionOf(outcome, attempts, busyMs))
+    }
+  }
+
+  function decisionOf(outcome: SealedOutcome, attempts: number, busyMs: number): Decision {
+    let { rejections } = outcome
+    return {
+      outcome,
+      parts() {
+        const made = outgoing(outcome, {
+          output: output?.name ?? null,
+          deadLetters,
+          attempts,
+          now: clock.now(),
+          limits: OUTGOING_LIMITS,
+        })
+        rejections = made.rejections
+        return made.parts
+      },
+      ended: () => observer.settled(summarise(outcome, rejections, busyMs)),
+    }
+  }
+
+  async function loop(): Promise<void> {
+    const running = new Set<Promise<void>>()
+    for (;;) {
+      while (running.size >= (handler.concurrency ?? 1)) await Promise.race(running)
+      await options.claims.room()
+      const batches = await source.take(options.limits)
+      if (batches.length === 0) break
+      // one that was rewound while `take` resolved belongs to no lane
+      const owned = batches.filter((batch) => source.owns(batch))
+      for (const batch of owned) lanes.add(batch)
+      const run = handle(owned)
+        .catch(failed.reject)
+        .finally(() => running.delete(run))
+      running.add(run)
+    }
+    await Promise.all(running)
+    await lanes.flushed()
+  }
+
+  const started = await options.startSource(lanes.hooks)
+  const source = started.value
+  lanes.use(source)
+  const ended = Promise.race([failed.promise, loop()])
+  // the owner awaits `ended` or `stop`; a failure before that must not count as unhandled
+  ended.catch(() => {})
+  return {
+    value: {
+      source,
+      ended,
+      workingForMs: () => (working.size === 0 ? 0 : clock.monotonic() - Math.min(...working.values())),
+    },
+    async stop() {
+      source.endIntake()
+      stopping.abort()
+      try {
+        await ended
+      } finally {
+        await lanes.settled()
+        await started.stop()
+        await options.claims.close()
+      }
+    },
+  }
+}
+
+function summarise(outcome: SealedOutcome, rejections: SealedOutcome['rejections'], busyMs: number): SettledRound {
+  const rejectedByReason = new Map<string, number>()
+  for (const [, { reason }] of rejections) rejectedByReason.set(reason, (rejectedByReason.get(reason) ?? 0) + 1)
+  return {
+    recordsIn: outcome.settled,
+    recordsOut: outcome.settled - rejections.length,
+    rejectedByReason,
+    batches: 1,
+    deferredLanes: outcome.deferral === null ? 0 : 1,
+    largestBatch: outcome.settled,
+    busyMs,
+  }
+}
