@@ -1,7 +1,7 @@
 import { corrupt, UnreadableError } from '../errors.ts'
 import type { Codec } from './codec.ts'
 import { gzip, zstd } from './gzip-zstd.ts'
-import { lz4 } from './lz4.ts'
+import { isLz4Installed, lz4 } from './lz4.ts'
 import { snappy } from './snappy.ts'
 
 /** In the order of their numbers in a batch's attributes. */
@@ -14,6 +14,11 @@ const CODECS = [
 ] as const satisfies readonly (readonly [string, Codec | null])[]
 
 export type Compression = (typeof CODECS)[number][0]
+
+/** LZ4, or none where its native package is not installed. */
+export function preferredCompression(): Compression {
+  return isLz4Installed() ? 'lz4' : 'none'
+}
 
 export function compressionNumber(compression: Compression): number {
   return CODECS.findIndex(([name]) => name === compression)

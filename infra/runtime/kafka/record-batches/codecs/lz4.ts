@@ -1,4 +1,4 @@
-import { compressFrameSync, decompressFrameSync } from 'lz4-napi'
+import { createRequire } from 'node:module'
 import { corrupt } from '../errors.ts'
 import { type Codec, tooLarge } from './codec.ts'
 
@@ -22,11 +22,30 @@ const HAS_DICTIONARY = 0x01
 const NOT_COMPRESSED = 0x80000000
 const MAX_RATIO = 255
 
+type Native = typeof import('lz4-napi')
+
+let loaded: Native | null = null
+
+/** Loaded when the first batch needs it: the package is native, and npm leaves its binary out with optional packages. */
+function native(): Native {
+  loaded ??= createRequire(import.meta.url)('lz4-napi') as Native
+  return loaded
+}
+
+/** Whatever the reason: without it nothing can be compressed with LZ4. */
+export function isLz4Installed(): boolean {
+  try {
+    return native() !== null
+  } catch {
+    return false
+  }
+}
+
 export const lz4: Codec = {
-  compress: (bytes) => compressFrameSync(bytes),
+  compress: (bytes) => native().compressFrameSync(bytes),
   decompress(bytes, maxBytes) {
     if (largestContent(bytes) > maxBytes) throw tooLarge(maxBytes)
-    return decompressFrameSync(bytes)
+    return native().decompressFrameSync(bytes)
   },
 }
 

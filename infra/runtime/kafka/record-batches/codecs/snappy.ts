@@ -1,4 +1,4 @@
-import { compressSync, uncompressSync } from 'snappy'
+import { createRequire } from 'node:module'
 import { corrupt } from '../errors.ts'
 import { type Codec, tooLarge } from './codec.ts'
 
@@ -12,9 +12,19 @@ import { type Codec, tooLarge } from './codec.ts'
 const HEADER = Buffer.concat([Buffer.from([0x82]), Buffer.from('SNAPPY\0'), Buffer.from([0, 0, 0, 1, 0, 0, 0, 1])])
 const MAGIC = HEADER.subarray(0, 8)
 
+type Native = typeof import('snappy')
+
+let loaded: Native | null = null
+
+/** Loaded when the first batch needs it: the package is native, and npm leaves its binary out with optional packages. */
+function native(): Native {
+  loaded ??= createRequire(import.meta.url)('snappy') as Native
+  return loaded
+}
+
 export const snappy: Codec = {
   compress(bytes) {
-    const block = compressSync(bytes)
+    const block = native().compressSync(bytes)
     const length = Buffer.allocUnsafe(4)
     length.writeInt32BE(block.length)
     return Buffer.concat([HEADER, length, block])
@@ -26,7 +36,7 @@ export const snappy: Codec = {
       content += contentLength(block)
       if (content > maxBytes) throw tooLarge(maxBytes)
     }
-    const parts = blocks.map((block) => uncompressSync(block, { asBuffer: true }) as Buffer)
+    const parts = blocks.map((block) => native().uncompressSync(block, { asBuffer: true }) as Buffer)
     return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
   },
 }
