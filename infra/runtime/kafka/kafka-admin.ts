@@ -26,6 +26,8 @@ export interface KafkaAdmin {
   topicConfig(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>
   alterTopicConfig(topic: string, config: Readonly<Record<string, string>>): Promise<void>
   ranges(topic: string): Promise<readonly PartitionRange[]>
+  /** Per partition the first offset whose timestamp is at or after the time (epoch ms); the end where there is none. */
+  offsetsAt(topic: string, time: number): Promise<ReadonlyMap<number, number>>
   /** Next offset per partition; null where the group has committed none. */
   committed(group: string, topic: string): Promise<ReadonlyMap<number, number | null>>
   brokerCount(): Promise<number>
@@ -91,6 +93,13 @@ function kafkaAdmin(admin: Admin, call: Call): KafkaAdmin {
       return answer
         .map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }))
         .sort((a, b) => a.partition - b.partition)
+    },
+
+    async offsetsAt(topic, time) {
+      const answer = await call(`reading the offsets of ${topic} by time`, () =>
+        admin.fetchTopicOffsetsByTimestamp(topic, time),
+      )
+      return new Map(answer.map(({ partition, offset }) => [partition, Number(offset)]))
     },
 
     async committed(groupId, topic) {
