@@ -83,11 +83,24 @@ export const CONNECTIONS = {
   kafkaTlsKey: optional('KAFKA_TLS_KEY_FILE', 'PEM file with the key of the client certificate', fileContent),
   kafkaSaslMechanism: optional(
     'KAFKA_SASL_MECHANISM',
-    'plain, scram-sha-256 or scram-sha-512',
-    z.enum(['plain', 'scram-sha-256', 'scram-sha-512']),
+    'plain, scram-sha-256, scram-sha-512 or oauthbearer',
+    z.enum(['plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer']),
   ),
   kafkaSaslUsername: optional('KAFKA_SASL_USERNAME', 'SASL user', text),
   kafkaSaslPassword: optional('KAFKA_SASL_PASSWORD', 'SASL password', text),
+  kafkaOAuthTokenFile: optional(
+    'KAFKA_SASL_OAUTH_TOKEN_FILE',
+    'File with the token for oauthbearer, read again at each authentication',
+    text,
+  ),
+  kafkaOAuthTokenUrl: optional(
+    'KAFKA_SASL_OAUTH_TOKEN_URL',
+    'Or: endpoint that gives a token for client credentials',
+    url,
+  ),
+  kafkaOAuthClientId: optional('KAFKA_SASL_OAUTH_CLIENT_ID', 'Client id for that endpoint', text),
+  kafkaOAuthClientSecret: optional('KAFKA_SASL_OAUTH_CLIENT_SECRET', 'Client secret for that endpoint', text),
+  kafkaOAuthScope: optional('KAFKA_SASL_OAUTH_SCOPE', 'Scope to ask that endpoint for', text),
   registryUrl: withDefault(
     'SCHEMA_REGISTRY_URL',
     'Confluent-compatible schema registry',
@@ -178,18 +191,32 @@ export function readConfig<S extends Readonly<Record<string, Variable<unknown>>>
 export type Connections = Compiled<typeof CONNECTIONS>
 
 export function kafkaConfig(config: Connections): KafkaConfig {
-  const { kafkaSaslMechanism: mechanism, kafkaSaslUsername: username, kafkaSaslPassword: password } = config
-  if (mechanism !== undefined && (username === undefined || password === undefined)) {
-    throw fatal('invalid_config', 'KAFKA_SASL_MECHANISM needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD')
-  }
   return {
     brokers: config.kafkaBrokers,
     tls: config.kafkaTls ? tlsFiles(config.kafkaTlsCa, config.kafkaTlsCert, config.kafkaTlsKey) : undefined,
-    sasl:
-      mechanism === undefined || username === undefined || password === undefined
-        ? undefined
-        : { mechanism, username, password },
+    sasl: saslConfig(config),
   }
+}
+
+function saslConfig(config: Connections): KafkaConfig['sasl'] {
+  const { kafkaSaslMechanism: mechanism, kafkaSaslUsername: username, kafkaSaslPassword: password } = config
+  if (mechanism === undefined) return undefined
+  if (mechanism !== 'oauthbearer') {
+    if (username === undefined || password === undefined) {
+      throw fatal('invalid_config', 'KAFKA_SASL_MECHANISM needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD')
+    }
+    return { mechanism, username, password }
+  }
+  const { kafkaOAuthTokenFile: tokenFile, kafkaOAuthTokenUrl: tokenUrl } = config
+  if (tokenFile !== undefined && tokenUrl === undefined) return { mechanism, tokenFile }
+  const { kafkaOAuthClientId: clientId, kafkaOAuthClientSecret: clientSecret, kafkaOAuthScope: scope } = config
+  if (tokenFile !== undefined || tokenUrl === undefined || clientId === undefined || clientSecret === undefined) {
+    throw fatal(
+      'invalid_config',
+      'oauthbearer needs either KAFKA_SASL_OAUTH_TOKEN_FILE, or KAFKA_SASL_OAUTH_TOKEN_URL with KAFKA_SASL_OAUTH_CLIENT_ID and KAFKA_SASL_OAUTH_CLIENT_SECRET',
+    )
+  }
+  return { mechanism, tokenUrl, clientId, clientSecret, scope }
 }
 
 export function registryConfig(config: Connections): RegistryConfig {

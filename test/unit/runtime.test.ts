@@ -4,7 +4,7 @@ import { CONNECTIONS, kafkaConfig, readConfig, STAGE } from '../../infra/runtime
 import { fatal, fateOf, rejected, retryable } from '../../infra/runtime/errors.ts'
 import { kafkaError } from '../../infra/runtime/kafka/kafka-errors.ts'
 import { murmur2, partitionOfKey } from '../../infra/runtime/kafka/partitioner.ts'
-import { decodeMetadataResponse, encodeMetadataRequest } from '../../infra/runtime/kafka/topic-ids.ts'
+import { metadataRequest } from '../../infra/runtime/kafka/protocol/metadata.ts'
 import { createScope } from '../../infra/runtime/lifecycle/scope.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { tableKeyText } from '../../schemas/redis-keys.ts'
@@ -49,7 +49,7 @@ test('the partition of a key is never negative', () => {
 })
 
 test('the metadata request asks for names by version 10, and its answer gives the topic ids', () => {
-  expect(encodeMetadataRequest(['ab']).toString('hex')).toBe(`00${'02'}${'00'.repeat(16)}0361620000000000`)
+  expect(metadataRequest(['ab']).body.toString('hex')).toBe(`00${'02'}${'00'.repeat(16)}0361620000000000`)
   const answer = Buffer.concat([
     Buffer.from('00', 'hex'), // header tags
     Buffer.from('00000000', 'hex'), // throttle
@@ -60,9 +60,11 @@ test('the metadata request asks for names by version 10, and its answer gives th
     Buffer.from('0200000001' + '0200000001' + '01' + '00', 'hex'), // replicas, isr, offline, tags
     Buffer.from('80000000' + '00' + '80000000' + '00', 'hex'),
   ])
-  expect(decodeMetadataResponse(answer)).toEqual(
-    new Map([['ab', { error: 0, id: '00010203-0405-0607-0809-0a0b0c0d0e0f' }]]),
-  )
+  const partitions = [{ partition: 0, leader: 1, leaderEpoch: 5, replicas: [1], inSync: [1] }]
+  expect(metadataRequest([]).decode(answer)).toEqual({
+    brokers: [{ node: 1, host: 'h', port: 9092 }],
+    topics: [{ error: null, topic: { name: 'ab', id: '00010203-0405-0607-0809-0a0b0c0d0e0f', partitions } }],
+  })
 })
 
 test('configuration is refused as a whole, each line naming its variable', () => {

@@ -15,7 +15,7 @@ export interface OpenBrokerOptions {
 }
 
 /** Shown in the brokers' metrics. */
-const SOFTWARE = { name: 'millrace', version: '0.1.0' }
+export const SOFTWARE = { name: 'millrace', version: '0.1.0' }
 
 /** A broker that is stopped still accepts connections: for the exchange before the first request of a caller. */
 const OPENING_MS = 10_000

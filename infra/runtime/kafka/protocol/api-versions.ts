@@ -16,7 +16,6 @@ import { type WireReader, wireReader, wireWriter } from './wire.ts'
  *   error: INT16, api_keys: ARRAY of { api_key: INT16, min_version: INT16, max_version: INT16 }
  * in which Kafka below 2.4 lists ApiVersions alone: it has to be asked again in version 0.
  */
-const API_KEY = 18
 const FINALIZED_FEATURES = 2
 
 export interface ApiRange {
@@ -37,7 +36,7 @@ export function apiVersionsRequest(software: {
   readonly version: string
 }): KafkaRequest<ApiVersions> {
   return {
-    apiKey: API_KEY,
+    apiKey: 18,
     apiVersion: 3,
     name: 'ApiVersions',
     body: wireWriter().noTags().compactString(software.name).compactString(software.version).noTags().end(),
@@ -60,7 +59,7 @@ export function apiVersionsRequest(software: {
 
 export function oldApiVersionsRequest(): KafkaRequest<ApiVersions> {
   return {
-    apiKey: API_KEY,
+    apiKey: 18,
     apiVersion: 0,
     name: 'ApiVersions',
     body: Buffer.alloc(0),
