@@ -20,7 +20,7 @@ export type EventOutcome =
 export interface FeaturesOfBatchDeps {
   readonly pipeline: CompiledPipeline
   /** Reads events in the shape of the pipeline's schema. */
-  readonly events: AvroReader<EventRecord>
+  readonly events: Pick<AvroReader<EventRecord>, 'prepare' | 'decode'>
   readonly tables: Tables
 }
 
@@ -148,7 +148,7 @@ function indexes(batch: RecordBatch): readonly number[] {
 /** W3C trace context, https://www.w3.org/TR/trace-context/#traceparent-header; null when it is not one. */
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 
-function traceparent(header: Buffer | null): string | null {
+export function traceparent(header: Buffer | null): string | null {
   const text = header === null ? null : header.toString('latin1')
   return text !== null && TRACEPARENT.test(text) ? text : null
 }

@@ -1,7 +1,7 @@
 import type { Logger } from '../infra/runtime/telemetry/logger.ts'
 import type { Metrics } from '../infra/runtime/telemetry/metrics.ts'
 import type { LookupObserver } from './lookups/redis-tables.ts'
-import type { ProcessObserver } from './process-batch.ts'
+import type { ProcessObserver } from './vectors-of-batches.ts'
 
 /** What the processors count and log beyond what every hop counts. */
 export function createInstruments(metrics: Metrics, logger: Logger): ProcessObserver & LookupObserver {

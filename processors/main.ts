@@ -52,6 +52,7 @@ await runStage('processors', PROCESSORS, async (context, own) => {
         pipeline,
         events: readerOf(pipeline.event.schema, 'event'),
         tables,
+        schemaId,
         encode: (vector) => type.encode(schemaId, vector),
         observer: instruments,
       }),

@@ -1,23 +1,43 @@
-import type { BatchHandler } from '../infra/runtime/kafka/outcome.ts'
-import type { FeatureVector } from '../schemas/generated/records.ts'
-import { createFeaturesOfBatch, type FeaturesOfBatchDeps } from './features-of-batch.ts'
+import { columnsOf } from '../infra/runtime/kafka/consumer/column-batch.ts'
+import type { BatchHandler, Outcome } from '../infra/runtime/kafka/outcome.ts'
+import { createFeaturesOfBatch } from './features-of-batch.ts'
+import { type ColumnLane, createVectorsOfBatches, type VectorsOfBatchesDeps } from './vectors-of-batches.ts'
 
 /** Name of the processors' output, and of the topic's last part. */
 export const FEATURES_OUTPUT = 'features'
 
-export interface ProcessBatchDeps extends FeaturesOfBatchDeps {
-  /** To the value of a record of the features topic. */
-  readonly encode: (vector: FeatureVector) => Buffer
-  readonly observer: ProcessObserver
-}
-
-/** Called once per call; must not throw. */
-export interface ProcessObserver {
-  processed(counts: { readonly vectors: number; readonly degraded: number; readonly stepErrors: number }): void
+export interface ProcessBatchDeps extends VectorsOfBatchesDeps {
+  /** Registry id of the feature vector's schema. */
+  readonly schemaId: number
 }
 
 /** Events in, feature vectors out, in their order and under their own keys. */
 export function createProcessBatch(deps: ProcessBatchDeps): BatchHandler {
+  const vectorsOf = createVectorsOfBatches(deps)
+  const readOneByOne = createReadableHandler(deps)
+  const format = { schemaId: deps.schemaId, room: 0 }
+  return {
+    async handle(outcomes) {
+      const lanes: ColumnLane[] = []
+      const others: Outcome[] = []
+      for (const outcome of outcomes) {
+        const batch = columnsOf(outcome.batch)
+        if (batch === null) others.push(outcome)
+        else lanes.push({ outcome, batch })
+      }
+      if (others.length > 0) await readOneByOne.handle(others)
+      if (lanes.length === 0) return
+      const vectors = await vectorsOf(lanes, format)
+      for (const [at, { outcome }] of lanes.entries()) {
+        const rows = vectors[at]
+        if (rows !== undefined) outcome.emitColumns(FEATURES_OUTPUT, rows)
+      }
+    },
+  }
+}
+
+/** The same for batches that do not lie in columns, an object for each record. */
+function createReadableHandler(deps: ProcessBatchDeps): BatchHandler {
   const featuresOf = createFeaturesOfBatch(deps)
   return {
     async handle(outcomes) {

@@ -96,7 +96,7 @@ function rowOf(
 }
 
 /** Reads what this schema itself has written. */
-function bareReader(type: AvroType): AvroReader<EventRecord> {
+function bareReader(type: AvroType): Pick<AvroReader<EventRecord>, 'prepare' | 'decode'> {
   const read = type.readerOf(type)
   return {
     prepare: async () => {},

@@ -11,7 +11,7 @@ export interface EventFacts {
 }
 
 /** Times outside [1970, 2100) are refused: such an event was stamped in another unit, and no store could place it. */
-const TIME_END_MS = Date.UTC(2100, 0, 1)
+export const TIME_END_MS = Date.UTC(2100, 0, 1)
 
 /** Reads id, time and segment; fails with `missing_id` or `invalid_time`. */
 export function compileEventFacts(event: CompiledEvent): (record: EventRecord) => StepResult<EventFacts> {

@@ -80,18 +80,26 @@ function compileFeature(feature: CompiledFeature, siteOf: (feature: LookupFeatur
   }
 }
 
-/** What a table holds is no fault of the event: a value that no float32 can hold counts as a failed lookup. */
 function compileLookup(feature: LookupFeature, site: number): FeatureStep {
   const notMeasured: StepResult<Value> = { ok: true, value: { number: feature.missing, degraded: false } }
   const failedLookup: StepResult<Value> = { ok: true, value: { number: feature.missing, degraded: true } }
   return (_event, rows) => {
-    const row = rows[site]
-    if (row === null || row === undefined) return failedLookup
-    const value = row[feature.column]
-    if (value === null || value === undefined) return notMeasured
-    if (typeof value === 'boolean') return known(value ? 1 : 0)
-    return typeof value === 'number' && Number.isFinite(Math.fround(value)) ? known(value) : failedLookup
+    const value = lookupValue(rows[site] ?? null, feature.column)
+    if (value === null) return notMeasured
+    return Number.isNaN(value) ? failedLookup : known(value)
   }
+}
+
+/**
+ * A column as a feature; null = not measured, NaN = the lookup failed. What a table holds is no fault of the event: a value
+ * that no float32 can hold counts as a failed lookup.
+ */
+export function lookupValue(row: UsableRow, column: string): number | null {
+  if (row === null) return Number.NaN
+  const value = row[column]
+  if (value === null || value === undefined) return null
+  if (typeof value === 'boolean') return value ? 1 : 0
+  return typeof value === 'number' && Number.isFinite(Math.fround(value)) ? value : Number.NaN
 }
 
 function known(number: number): StepResult<Value> {

@@ -5,9 +5,13 @@ import { argumentsOf, callUserCode, type EventRecord, failed, type StepResult, s
 /** One row that an event needs: features that look up other columns of the same row share a site. */
 interface LookupSite {
   readonly table: string
+  readonly by: readonly KeyPart[]
   /** Key of the row; null when a part of it is null, so that there can be no row. */
   key(event: EventRecord): StepResult<string | null>
 }
+
+/** The key of each row, by site; null = there can be no table row. */
+export type LookupKeys = readonly (string | null)[][]
 
 export type LookupFeature = Extract<CompiledFeature, { readonly kind: 'lookup' }>
 
@@ -25,7 +29,7 @@ export function compileLookupSites(features: readonly CompiledFeature[]): Lookup
     indexes.set(feature.name, same === -1 ? firsts.push(feature) - 1 : same)
   }
   return {
-    sites: firsts.map(({ name, table, by }) => ({ table, key: compileKey(name, by) })),
+    sites: firsts.map(({ name, table, by }) => ({ table, by, key: compileKey(name, by) })),
     siteOf: (feature) => indexes.get(feature.name) as number,
   }
 }

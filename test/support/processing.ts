@@ -8,6 +8,7 @@ import {
   type SealedOutcome,
 } from '../../infra/runtime/kafka/outcome.ts'
 import type { RecordBatch } from '../../infra/runtime/kafka/record-batch.ts'
+import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { readContract } from '../../infra/runtime/stage-hop.ts'
 import type { EventRecord } from '../../processors/compile/step.ts'
 import type { TableRow, Tables } from '../../processors/lookups/tables.ts'
@@ -62,6 +63,7 @@ export async function processing(
       unknownSchemaWaitMs: -1,
     }),
     tables,
+    schemaId: VECTOR_SCHEMA_ID,
     encode: (vector) => vectors.encode(VECTOR_SCHEMA_ID, vector),
     observer: { processed: () => {} },
   })
@@ -89,6 +91,12 @@ export async function handled(
 export function endsOf(outcome: SealedOutcome, output: string): readonly (Buffer | Rejection)[] {
   const ends: (Buffer | Rejection)[] = []
   for (const { index, value } of outcome.emissions.get(output) ?? []) ends[index] = value
+  for (const { length, sources, values } of outcome.columns.get(output) ?? []) {
+    for (let row = 0; row < length; row++) {
+      const index = sources[row] as number
+      if (index < outcome.settled) ends[index] = sliceAt(values, row) as Buffer
+    }
+  }
   for (const [index, rejection] of outcome.rejections) ends[index] = rejection
   return ends
 }

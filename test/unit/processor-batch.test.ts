@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Rejection } from '../../infra/runtime/kafka/outcome.ts'
+import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { tableKeyText } from '../../schemas/redis-keys.ts'
@@ -98,7 +99,13 @@ test('an event becomes a vector with the features computed by hand', async () =>
       traceparent: null,
     },
   ])
-  expect(outcome?.emissions.get('features')?.[0]?.key).toBe(key)
+  const [rows] = outcome?.columns.get('features') ?? []
+  expect(rows === undefined ? null : sliceAt(rows.keys, 0)).toEqual(key)
+  expect(rows?.subjectOf(0)).toEqual({
+    tenant: 'default',
+    eventId: EVENT.event_id,
+    origin: { generation: 'generation', offset: 40 },
+  })
   expect(tables.asked).toEqual([[KEY]])
 })
 

@@ -24,12 +24,16 @@ export interface AvroReader<T> {
    * Rejects with `registry_unavailable` (retry).
    */
   prepare(values: Iterable<Buffer | null>): Promise<void>
+  /** The same for the ids of values. */
+  prepareIds(ids: Iterable<number>): Promise<void>
+  /** What values of that id were written with; null unless it is known and can be read. */
+  writerSchema(id: number): AvroSchema | null
   /** Call after `prepare` has seen the value. Never throws for what is in the value. */
   decode(value: Buffer | null): Decoded<T>
 }
 
 type Writer =
-  | { readonly state: 'known'; readonly read: (value: Buffer) => unknown }
+  | { readonly state: 'known'; readonly schema: AvroSchema; readonly read: (value: Buffer) => unknown }
   | { readonly state: 'incompatible'; readonly message: string }
   | { readonly state: 'unknown'; readonly since: number }
 
@@ -61,14 +65,18 @@ export function createAvroReader<T>(options: AvroReaderOptions): AvroReader<T> {
     writers.set(id, { state: 'unknown', since: kept?.since ?? clock.now() })
   }
 
+  async function prepareIds(ids: Iterable<number>): Promise<void> {
+    for (const id of new Set(ids)) {
+      if (writers.get(id)?.state !== 'known') await learn(id)
+    }
+  }
+
   return {
-    async prepare(values) {
-      const missing = new Set<number>()
-      for (const value of values) {
-        const id = value === null ? null : wireSchemaId(value)
-        if (id !== null && writers.get(id)?.state !== 'known') missing.add(id)
-      }
-      for (const id of missing) await learn(id)
+    prepareIds,
+    prepare: (values) => prepareIds(idsOf(values)),
+    writerSchema(id) {
+      const writer = writers.get(id)
+      return writer?.state === 'known' ? writer.schema : null
     },
 
     decode(value) {
@@ -103,11 +111,18 @@ export function createAvroReader<T>(options: AvroReaderOptions): AvroReader<T> {
   }
 }
 
+function* idsOf(values: Iterable<Buffer | null>): Generator<number> {
+  for (const value of values) {
+    const id = value === null ? null : wireSchemaId(value)
+    if (id !== null) yield id
+  }
+}
+
 /** Null when the registry does not know the id. */
 async function findWriter(registry: SchemaRegistry, reader: AvroType, id: number): Promise<Writer | null> {
   try {
     const schema = await registry.schemaById(id)
-    return schema === null ? null : { state: 'known', read: reader.readerOf(parseWriterSchema(schema, id)) }
+    return schema === null ? null : { state: 'known', schema, read: reader.readerOf(parseWriterSchema(schema, id)) }
   } catch (error) {
     if (fateOf(error) !== 'reject') throw error
     return {

@@ -1,0 +1,82 @@
+import { AvroCursor, writeLong } from './avro/avro-bytes.ts'
+import type { EmittedColumns, Subject } from './kafka/outcome.ts'
+import type { Slices } from './kafka/record-batches/columns.ts'
+
+/** Feature vectors in columns, ready to be written or to be made into something longer. */
+export interface VectorColumns extends EmittedColumns {
+  /** Each in the wire format: a FeatureVector's fields, behind which `VectorFormat.room` bytes are free. */
+  readonly values: Slices
+  /** [length, width] float32, row by row; NaN = missing. */
+  readonly features: Float32Array
+  readonly width: number
+}
+
+export interface VectorFormat {
+  /** For the wire format's header. */
+  readonly schemaId: number
+  readonly room: number
+}
+
+const NO_ROWS = new Int32Array(0)
+const NO_SLICES: Slices = { bytes: Buffer.alloc(0), starts: NO_ROWS, lengths: NO_ROWS }
+
+export function noVectors(width: number): VectorColumns {
+  return {
+    length: 0,
+    sources: NO_ROWS,
+    keys: NO_SLICES,
+    values: NO_SLICES,
+    features: new Float32Array(0),
+    width,
+    subjectOf: () => ({}),
+  }
+}
+
+const FIRST_FIELD = 5
+const cursor = new AvroCursor()
+
+/** Whose vector it is, read from the value: the fields up to the origin's coordinates. */
+export function vectorSubject(values: Slices, row: number): Subject {
+  cursor.bytes = values.bytes
+  cursor.at = (values.starts[row] as number) + FIRST_FIELD
+  cursor.end = (values.starts[row] as number) + (values.lengths[row] as number)
+  const eventId = text()
+  const tenant = text()
+  // segment, event_time, ingested_at, event_schema_id
+  text()
+  for (let left = 3; left > 0; left--) cursor.passLong()
+  return { tenant, eventId, origin: { generation: text(), offset: cursor.long() } }
+}
+
+function text(): string {
+  const length = cursor.length()
+  const from = cursor.at
+  cursor.at += length
+  return cursor.bytes.toString('utf8', from, cursor.at)
+}
+
+/** Rows of `slices`, in the order of `rows`; the bytes are shared. */
+export function pickSlices(slices: Slices, rows: Int32Array): Slices {
+  const starts = new Int32Array(rows.length)
+  const lengths = new Int32Array(rows.length)
+  for (let at = 0; at < rows.length; at++) {
+    starts[at] = slices.starts[rows[at] as number] as number
+    lengths[at] = slices.lengths[rows[at] as number] as number
+  }
+  return { bytes: slices.bytes, starts, lengths }
+}
+
+/** Shorter strings are copied byte by byte, which is faster than a call. */
+const SHORT_BYTES = 32
+
+/** Copies bytes; the position after them. */
+export function copyBytes(target: Buffer, at: number, source: Buffer, start: number, length: number): number {
+  if (length > SHORT_BYTES) source.copy(target, at, start, start + length)
+  else for (let byte = 0; byte < length; byte++) target[at + byte] = source[start + byte] as number
+  return at + length
+}
+
+/** A string whose bytes are at hand. */
+export function copyString(target: Buffer, at: number, source: Buffer, start: number, length: number): number {
+  return copyBytes(target, writeLong(target, at, length), source, start, length)
+}
