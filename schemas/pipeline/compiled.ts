@@ -13,6 +13,8 @@ export interface CompiledPipeline {
   readonly event: CompiledEvent
   readonly tables: readonly CompiledTable[]
   readonly checks: readonly CompiledCheck[]
+  /** An event id is looked for in so many offsets before the event's own; null = it is not. */
+  readonly dedupe: { readonly window: number } | null
   /** In the order in which the model sees them. */
   readonly features: readonly CompiledFeature[]
   readonly featureSet: FeatureSet

@@ -159,6 +159,11 @@ export interface PipelineDefinition<Records extends PipelineRecords> {
   readonly event: EventDefinition<Records['event']>
   readonly tables?: { readonly [Table in keyof Records['tables']]: TableDefinition<Records['tables'][Table]> }
   readonly validate?: readonly Check<Records['event']>[]
+  /**
+   * An event whose id one of the `window` records before it in its partition has ends as `filtered`, unless it is a replay
+   * of a dead letter. Default: events with one id are different events.
+   */
+  readonly dedupe?: { readonly window: number }
   /** In the order in which the model sees them. */
   readonly features: { readonly [name: string]: Feature<Records['event'], Records['tables']> }
   readonly model: ModelDefinition

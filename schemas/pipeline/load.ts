@@ -46,7 +46,7 @@ export function compilePipeline(
   const problems: Problem[] = []
   const root = cursor(definition, '', reportTo(problems, file))
   const schemaOf = schemaReader(folder, problems)
-  const optional = ['tables', 'validate', 'label'] as const
+  const optional = ['tables', 'validate', 'dedupe', 'label'] as const
   const required = ['name', 'event', 'features', 'model'] as const
   const top = root.object<(typeof required)[number] | (typeof optional)[number]>(required, optional)
   const name = top === null ? null : readName(top.name)
@@ -55,6 +55,7 @@ export function compilePipeline(
   const label = top?.label.given ? compileLabel(name ?? '', top.label, schemaOf) : null
   const model = top === null ? null : compileModelChoice(path.resolve(folder), top.model)
   const checks = top === null || event === null ? [] : compileChecks(top.validate, event.record)
+  const dedupe = top?.dedupe.given ? compileDedupe(top.dedupe) : null
   const features = top === null || event === null ? [] : compileFeatures(top.features, event.record, tables)
   if (problems.length > 0 || name === null || event === null || model === null) throw new PipelineError(problems)
   return Object.freeze({
@@ -63,11 +64,25 @@ export function compilePipeline(
     event: event.compiled,
     tables: [...tables.values()].flatMap((table) => (table === null ? [] : [table.compiled])),
     checks,
+    dedupe,
     features,
     featureSet: featureSetOf(features.map((feature) => ({ name: feature.name, ...feature.type }))),
     model,
     label: label?.compiled ?? null,
   })
+}
+
+/** Ids of a whole window are kept in memory, for each partition. */
+const MAX_DEDUPE_WINDOW = 10_000_000
+
+function compileDedupe(place: Cursor): CompiledPipeline['dedupe'] {
+  const window = place
+    .object(['window'])
+    ?.window.number(
+      (value) => Number.isInteger(value) && value >= 1 && value <= MAX_DEDUPE_WINDOW,
+      `a whole number of records from 1 to ${MAX_DEDUPE_WINDOW}`,
+    )
+  return window === null || window === undefined ? null : { window }
 }
 
 export const PIPELINE_NAME = /^[a-z][a-z0-9-]*$/

@@ -155,5 +155,10 @@ export function openOutcome(batch: RecordBatch, outputs: readonly string[]): Ope
 export interface BatchHandler {
   /** How many calls may overlap, each with other batches; results are put back into order. 1 by default. */
   readonly concurrency?: number
+  /**
+   * A partition begins, or goes back: its next batch is at or above `from`. Awaited before that; for a handler that
+   * remembers. Called again with back-off while it rejects with `retry`.
+   */
+  begin?(partition: number, from: number, signal: AbortSignal): Promise<void>
   handle(outcomes: readonly Outcome[]): Promise<void>
 }

@@ -4,6 +4,7 @@ import { describeError, fateOf, MillraceError, retryable } from '../../errors.ts
 import type { ColumnBatch } from '../consumer/column-batch.ts'
 import type { Committed, LaneHooks, LaneSource } from '../consumer/lane-source.ts'
 import type { LaneClaims, LaneTopics, LaneWriter } from '../exactly-once/lane-writer.ts'
+import type { BatchHandler } from '../outcome.ts'
 import { createHopLane, type HopLane } from './hop-lane.ts'
 import type { HopObserver } from './lane-hop.ts'
 import { createUnended, type OriginOf } from './unended.ts'
@@ -12,6 +13,8 @@ export interface HopLanesOptions {
   readonly claims: LaneClaims
   readonly topicsOf: (partition: number) => LaneTopics
   readonly originOf: OriginOf
+  /** The handler's own. */
+  readonly begin: NonNullable<BatchHandler['begin']>
   /** Where a partition begins, for a reader that keeps its own positions; by default at what is committed. */
   readonly startAt?: ((partition: number) => Promise<number>) | undefined
   readonly retry: Backoff
@@ -35,14 +38,14 @@ export interface HopLanes {
   add(batch: ColumnBatch): void
   /** Resolves when everything that was decided is written or has failed. */
   flushed(): Promise<void>
-  /** Resolves when no claim is being made again; call it after `stopping`. */
-  settled(): Promise<void>
+  /** Resolves when no lane is being opened again; call it after `stopping`. */
+  reopened(): Promise<void>
 }
 
 export function createHopLanes(options: HopLanesOptions): HopLanes {
   const { clock, retry, observer, stopping } = options
   const lanes = new Map<number, HopLane>()
-  const reclaims = new Set<Promise<void>>()
+  const reopening = new Set<Promise<void>>()
   const joined = Promise.withResolvers<LaneSource>()
 
   function openLane(source: LaneSource, partition: number, writer: LaneWriter, metadata: string): void {
@@ -54,47 +57,69 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
       events: {
         settled: (batch) => source.settle(batch),
         deferred({ deferral, batch }) {
-          if (deferral === null || lanes.get(partition) !== lane) return
+          if (deferral === null) return
           const offset = batch.offset(deferral.index)
           observer.deferred({ partition, offset, code: deferral.code, message: deferral.message })
-          // the claim stays: a lane that waits is held back for a while, so that it does not spin
-          openLane(source, partition, writer, lane.metadata())
-          source.rewind(partition, offset, backoffMs(retry, 2))
+          keep(goBack(source, lane, offset))
         },
-        failed(error) {
-          const reclaim = claimAgain(source, lane, error)
-            .catch(options.onFailure)
-            .finally(() => reclaims.delete(reclaim))
-          reclaims.add(reclaim)
-        },
+        failed: (error) => keep(claimAgain(source, lane, error)),
       },
     })
     lanes.set(partition, lane)
   }
 
+  function keep(work: Promise<void>): void {
+    const kept = work.catch(options.onFailure).finally(() => reopening.delete(kept))
+    reopening.add(kept)
+  }
+
+  /** For a record that has to wait. The claim stays; the lane is held back for a while, so that it does not spin. */
+  async function goBack(source: LaneSource, lane: HopLane, offset: number): Promise<void> {
+    const { partition } = lane
+    await untilDone(lane, null, async () => {
+      await options.begin(partition, offset, stopping)
+      if (!isCurrent(lane)) return
+      openLane(source, partition, lane.writer, lane.metadata())
+      source.rewind(partition, offset, backoffMs(retry, 2))
+    })
+  }
+
   /** After a write that failed: what was sent may be in the log or not, so the log is asked. */
   async function claimAgain(source: LaneSource, lane: HopLane, cause: unknown): Promise<void> {
     const { partition } = lane
-    const current = (): boolean => lanes.get(partition) === lane && !stopping.aborted
     await lane.end()
     await lane.writer.close()
     if (fateOf(cause) !== 'retry') return stopLane(partition, cause)
-    let error = cause
-    for (let attempt = 1; current(); attempt++) {
-      const waitMs = backoffMs(retry, attempt - 1)
-      observer.retrying({ ...describeError(error), attempt, waitMs })
-      await clock.sleep(waitMs, stopping)
+    await untilDone(lane, cause, async () => {
       const settled = source.positions().get(partition)?.settled
-      if (!current() || settled === undefined) return
+      if (settled === undefined || !(await source.confirm(partition))) return
+      const writer = await claim(source, partition, { offset: settled, metadata: lane.metadata() }, stopping)
+      const { resumeAt } = writer.tail
+      await options.begin(partition, resumeAt, stopping)
+      if (!isCurrent(lane)) return await writer.close()
+      openLane(source, partition, writer, writer.metadata())
+      source.rewind(partition, resumeAt, 0)
+    })
+  }
+
+  function isCurrent(lane: HopLane): boolean {
+    return lanes.get(lane.partition) === lane && !stopping.aborted
+  }
+
+  /** Does the work, again and again while it fails with `retry` and the lane is still the partition's. */
+  async function untilDone(lane: HopLane, cause: unknown, work: () => Promise<void>): Promise<void> {
+    let error = cause
+    for (let attempt = 1; isCurrent(lane); attempt++) {
+      if (error !== null) {
+        const waitMs = backoffMs(retry, attempt - 1)
+        observer.retrying({ ...describeError(error), attempt, waitMs })
+        await clock.sleep(waitMs, stopping)
+        if (!isCurrent(lane)) return
+      }
       try {
-        if (!(await source.confirm(partition))) return
-        const writer = await claim(source, partition, { offset: settled, metadata: lane.metadata() }, stopping)
-        if (!current()) return await writer.close()
-        openLane(source, partition, writer, writer.metadata())
-        source.rewind(partition, writer.tail.resumeAt, 0)
-        return
+        return await work()
       } catch (thrown) {
-        if (fateOf(thrown) !== 'retry') return stopLane(partition, thrown)
+        if (fateOf(thrown) !== 'retry') return stopLane(lane.partition, thrown)
         error = thrown
       }
     }
@@ -139,8 +164,8 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
     async flushed() {
       await Promise.all([...lanes.values()].map((lane) => lane.flushed()))
     },
-    async settled() {
-      await Promise.all(reclaims)
+    async reopened() {
+      await Promise.all(reopening)
     },
     hooks: {
       async open(partition, committed, signal) {
@@ -150,6 +175,12 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
         if (writer === null || signal.aborted) {
           await writer?.close()
           throw retryable('lane_lost', `partition ${partition} was taken away before it was claimed`)
+        }
+        try {
+          await options.begin(partition, writer.tail.resumeAt, signal)
+        } catch (error) {
+          await writer.close()
+          throw error
         }
         openLane(source, partition, writer, writer.metadata())
         return writer.tail.resumeAt

@@ -96,6 +96,7 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
       deadLetters: deadLetters.topic,
     }),
     originOf: options.originOf,
+    begin: async (partition, from, signal) => await handler.begin?.(partition, from, signal),
     startAt: options.startAt,
     retry,
     clock,
@@ -196,7 +197,7 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
       try {
         await ended
       } finally {
-        await lanes.settled()
+        await lanes.reopened()
         await started.stop()
         await options.claims.close()
       }

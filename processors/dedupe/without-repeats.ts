@@ -1,0 +1,143 @@
+import type { BatchHandler, EmittedColumns, Outcome, Rejection, Subject } from '../../infra/runtime/kafka/outcome.ts'
+import { createRecentIds, type RecentIds } from './recent-ids.ts'
+
+export interface WithoutRepeatsOptions {
+  readonly window: number
+  /** Header of a replayed dead letter: its id was seen before, and it counts all the same. */
+  readonly replayOfHeader: string
+  /** Ids of the partition's events in [from, to), by offset; what has none is left out. */
+  readonly readBack: (
+    partition: number,
+    range: { readonly from: number; readonly to: number },
+    signal: AbortSignal,
+  ) => AsyncIterable<{ readonly offset: number; readonly id: string }>
+}
+
+type Fate = { readonly id: string | undefined; readonly give: (repeat: Rejection | null) => void }
+
+/**
+ * The handler of events, but the second event of an id ends as `filtered: duplicate_event_id`. The ids are those that the
+ * handler gives as the subjects of its outputs and rejections; a record without an id repeats nothing.
+ */
+export function withoutRepeats(handler: BatchHandler, options: WithoutRepeatsOptions): BatchHandler {
+  const lanes = new Map<number, RecentIds>()
+
+  function recent(partition: number): RecentIds {
+    const known = lanes.get(partition) ?? createRecentIds(options.window)
+    lanes.set(partition, known)
+    return known
+  }
+
+  function isRepeat({ batch }: Outcome, index: number, id: string | undefined): boolean {
+    if (id === undefined || id === '') return false
+    const repeat = recent(batch.partition).isRepeat(batch.offset(index), id)
+    return repeat && batch.header(index, options.replayOfHeader) === null
+  }
+
+  /** Offsets have to ascend, whatever the order in which the handler decides. */
+  function settle(outcome: Outcome, fates: ReadonlyMap<number, Fate>): void {
+    for (const [index, { id, give }] of [...fates].sort(([a], [b]) => a - b)) {
+      give(isRepeat(outcome, index, id) ? repeatOf(id) : null)
+    }
+  }
+
+  return {
+    // one after the other, so that the ids of a partition come in the order of its offsets
+    concurrency: 1,
+    async begin(partition, from, signal) {
+      await handler.begin?.(partition, from, signal)
+      const ids = recent(partition)
+      const missing = ids.rewind(from)
+      if (missing === null) return
+      for await (const { offset, id } of options.readBack(partition, missing, signal)) ids.isRepeat(offset, id)
+    },
+    async handle(outcomes) {
+      const held = outcomes.map((outcome) => holdBack(outcome))
+      await handler.handle(held.map((each) => each.outcome))
+      for (const [at, outcome] of outcomes.entries()) {
+        const { fates, finish } = held[at] as (typeof held)[number]
+        settle(outcome, fates)
+        finish()
+      }
+    },
+  }
+}
+
+/** An outcome that keeps what the handler decides, by record. */
+function holdBack(outcome: Outcome): {
+  readonly outcome: Outcome
+  readonly fates: ReadonlyMap<number, Fate>
+  finish(): void
+} {
+  const fates = new Map<number, Fate>()
+  const columns: { readonly output: string; readonly rows: EmittedColumns; readonly repeats: Set<number> }[] = []
+  const reject = (index: number, rejection: Rejection) => outcome.reject(index, rejection)
+
+  function hold(index: number, subject: Subject | undefined, give: Fate['give']): void {
+    const before = fates.get(index)
+    const id = before?.id ?? subject?.eventId
+    fates.set(index, {
+      id,
+      give(repeat) {
+        before?.give(repeat)
+        // a record with several outputs is rejected once
+        if (repeat === null || before === undefined) give(repeat)
+      },
+    })
+  }
+
+  return {
+    fates,
+    outcome: {
+      batch: outcome.batch,
+      emit(index, output, key, value, subject) {
+        hold(index, subject, (repeat) => {
+          if (repeat === null) outcome.emit(index, output, key, value, subject)
+          else reject(index, { ...subject, ...repeat })
+        })
+      },
+      emitColumns(output, rows) {
+        const repeats = new Set<number>()
+        columns.push({ output, rows, repeats })
+        for (let row = 0; row < rows.length; row++) {
+          const subject = rows.subjectOf(row)
+          hold(rows.sources[row] as number, subject, (repeat) => {
+            if (repeat === null) return
+            repeats.add(rows.sources[row] as number)
+            reject(rows.sources[row] as number, { ...subject, ...repeat })
+          })
+        }
+      },
+      done: (index) => hold(index, undefined, () => outcome.done(index)),
+      reject: (index, rejection) => hold(index, rejection, () => reject(index, rejection)),
+      defer: (index, code, message) => outcome.defer(index, code, message),
+    },
+    finish() {
+      for (const { output, rows, repeats } of columns) outcome.emitColumns(output, withoutSources(rows, repeats))
+    },
+  }
+}
+
+function withoutSources(rows: EmittedColumns, sources: ReadonlySet<number>): EmittedColumns {
+  if (sources.size === 0) return rows
+  const kept = Int32Array.from(
+    Array.from({ length: rows.length }, (_, row) => row).filter((row) => !sources.has(rows.sources[row] as number)),
+  )
+  const pick = (from: Int32Array): Int32Array => kept.map((row) => from[row] as number)
+  return {
+    length: kept.length,
+    sources: pick(rows.sources),
+    keys: { bytes: rows.keys.bytes, starts: pick(rows.keys.starts), lengths: pick(rows.keys.lengths) },
+    values: { bytes: rows.values.bytes, starts: pick(rows.values.starts), lengths: pick(rows.values.lengths) },
+    subjectOf: (row) => rows.subjectOf(kept[row] as number),
+  }
+}
+
+function repeatOf(id: string | undefined): Rejection {
+  return {
+    kind: 'filtered',
+    reason: 'duplicate_event_id',
+    message: 'an event with this id was read shortly before',
+    ...(id === undefined ? {} : { eventId: id }),
+  }
+}
