@@ -1,0 +1,101 @@
+import { KILL_POINTS, type KillPoint } from '../../../infra/runtime/kill-points/kill-points.ts'
+import type { SeededRandom } from '../seeded-random.ts'
+import type { DrivenStage, KillOrder } from '../stage-driver.ts'
+
+/**
+ *   at-point  the process dies, or stops, where the order says; if it does not come there in time, it is killed where it is
+ *   kill      after so long, wherever it is
+ *   freeze    after so long it is stopped, for longer than its session: it goes on as a zombie
+ */
+export type StageFault =
+  | { readonly kind: 'at-point'; readonly order: KillOrder }
+  | { readonly kind: 'kill' | 'freeze'; readonly afterMs: number }
+
+export type ComponentFault = 'kafka-kill' | 'kafka-restart' | 'clickhouse-kill'
+
+export interface ChaosPlan {
+  /** Of each stage in turn, taken by whichever of its processes starts next. */
+  readonly stages: Readonly<Record<DrivenStage, readonly StageFault[]>>
+  /** Faults of components, each once so many stage faults have happened. */
+  readonly components: readonly { readonly after: number; readonly fault: ComponentFault }[]
+  /** Processes of each stage from then on. */
+  readonly scale: readonly { readonly after: number; readonly processes: number }[]
+}
+
+export const STAGES: readonly DrivenStage[] = ['processors', 'inference', 'sinks']
+
+const IN_SINKS_ALONE: readonly KillPoint[] = ['sealed-not-inserted', 'inserted-unanswered']
+const NOT_IN_SINKS: readonly KillPoint[] = ['before-produce-outputs', 'after-produce-outputs']
+/** The flights pipeline gives inference nothing to reject, and sinks everything fits. */
+const IN_PROCESSORS_ALONE: readonly KillPoint[] = ['before-produce-dead-letters', 'after-produce-dead-letters']
+/** Passed once in the life of a lane, not with every batch. */
+const RARE: readonly KillPoint[] = ['during-claim', 'between-fence-and-tail', 'during-rebalance']
+
+/** The points that a stage comes to when it runs the flights pipeline. */
+export function pointsOf(stage: DrivenStage): readonly KillPoint[] {
+  return (Object.keys(KILL_POINTS) as KillPoint[]).filter((point) => {
+    if (IN_SINKS_ALONE.includes(point)) return stage === 'sinks'
+    if (IN_PROCESSORS_ALONE.includes(point)) return stage === 'processors'
+    return stage !== 'sinks' || !NOT_IN_SINKS.includes(point)
+  })
+}
+
+/** Every stage at every point that it has, `nth` and signal by the seed; one broker and one ClickHouse killed. */
+export function shortPlan(random: SeededRandom): ChaosPlan {
+  const covered = new Set<KillPoint>()
+  const stages = { processors: [] as StageFault[], inference: [] as StageFault[], sinks: [] as StageFault[] }
+  for (const point of Object.keys(KILL_POINTS) as KillPoint[]) {
+    const able = STAGES.filter((stage) => pointsOf(stage).includes(point))
+    const fewest = able.toSorted((a, b) => stages[a].length - stages[b].length)[0]
+    if (fewest === undefined) continue
+    stages[fewest].push({ kind: 'at-point', order: { point, nth: nthOf(point, random, 4), signal: 'KILL' } })
+    covered.add(point)
+  }
+  for (const stage of STAGES) stages[stage].push({ kind: 'freeze', afterMs: random.between(500, 1_500) })
+  return {
+    stages,
+    components: [
+      { after: Math.floor(covered.size / 3), fault: 'clickhouse-kill' },
+      { after: Math.floor((2 * covered.size) / 3), fault: 'kafka-kill' },
+    ],
+    scale: [{ after: 0, processes: 1 }],
+  }
+}
+
+/** `kills` faults of stages by the seed: about half at points, a sixth of them zombies; and faults of components between them. */
+export function randomPlan(random: SeededRandom, kills: number): ChaosPlan {
+  const stages = { processors: [] as StageFault[], inference: [] as StageFault[], sinks: [] as StageFault[] }
+  for (let kill = 0; kill < kills; kill++) {
+    const stage = STAGES[kill % STAGES.length] as DrivenStage
+    stages[stage].push(randomFault(stage, random))
+  }
+  const components: { after: number; fault: ComponentFault }[] = []
+  for (let after = random.between(3, 10); after < kills; after += random.between(5, 20)) {
+    components.push({
+      after,
+      fault: random.pick(['kafka-kill', 'kafka-restart', 'clickhouse-kill', 'clickhouse-kill']),
+    })
+  }
+  return {
+    stages,
+    components,
+    scale: [
+      { after: 0, processes: 1 },
+      { after: Math.floor(kills / 5), processes: 3 },
+      { after: Math.floor((3 * kills) / 5), processes: 2 },
+    ],
+  }
+}
+
+function randomFault(stage: DrivenStage, random: SeededRandom): StageFault {
+  if (random.chance(0.6)) {
+    const point = random.pick(pointsOf(stage))
+    const signal = random.chance(0.2) ? 'STOP' : 'KILL'
+    return { kind: 'at-point', order: { point, nth: nthOf(point, random, 40), signal } }
+  }
+  return { kind: random.chance(0.8) ? 'kill' : 'freeze', afterMs: random.between(200, 6_000) }
+}
+
+function nthOf(point: KillPoint, random: SeededRandom, most: number): number {
+  return RARE.includes(point) ? random.between(1, 2) : random.between(1, most)
+}
