@@ -20,7 +20,7 @@ export interface Committed {
 export interface LaneHooks {
   /**
    * Where to begin. Called again with back-off while it rejects with `retry`; anything else ends the source. `signal` aborts when
-   * the partition goes away meanwhile. `committed` is null in a new group: then the source's `start` has been committed first.
+   * the partition goes away meanwhile. In a new group the source's `start` has been committed first, without metadata.
    */
   open(partition: number, committed: Committed, signal: AbortSignal): Promise<number>
   /**
@@ -71,10 +71,22 @@ export interface LaneSource {
   trusted(): boolean
   /** First step of a shutdown: from now on `take` resolves with nothing, and what is out can still be settled. */
   endIntake(): void
-  /** Keys, values and headers that were fetched and are not settled yet, bytes. Bounded: a full partition is not fetched. */
+  /** Memory of what was fetched and is not settled yet, bytes: records and their columns. Bounded: a full partition is not fetched. */
   heldBytes(): number
-  /** Of each flowing partition: below `settled` everything has ended; `end` is the log's end as last seen (high watermark). */
+  /** Of each flowing partition that was fetched from: below `settled` everything has ended; `end` is the log's end as last seen (high watermark). */
   positions(): ReadonlyMap<number, { readonly settled: number; readonly end: number }>
   /** Null while every partition with records to work on moves; else the partition and since when it has not. For liveness. */
   stuckSince(): { readonly partition: number; readonly forMs: number } | null
+}
+
+/** Stops single partitions by hand, e.g. by an operator. */
+export interface PartitionPauses {
+  /**
+   * Neither fetched nor handed out until `resume`; what is out may be settled. Holds for as long as this process lives, also when
+   * the partition goes away and comes back; another process that gets it does not know of it.
+   */
+  pause(partition: number): void
+  resume(partition: number): void
+  /** Partitions that were paused, whether they are ours or not. */
+  paused(): ReadonlySet<number>
 }
