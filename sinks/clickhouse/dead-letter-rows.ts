@@ -1,31 +1,39 @@
 import type { DeadLetter } from '../../schemas/generated/records.ts'
-import { type RowKind, SOURCE_COLUMNS, sourceColumns } from './stored-row.ts'
+import { type ColumnType, TIME } from './column-types.ts'
+import { type RowKind, SOURCE_TYPES, sourceColumns } from './stored-row.ts'
 
-const FIELDS = [
-  'pipeline',
-  'stage',
-  'reason',
-  'kind',
-  'message',
-  'tenant',
-  'event_id',
-  'topic',
-  'partition',
-  'source_generation',
-  'source_offset',
-  'origin_generation',
-  'origin_offset',
-  'schema_id',
-  'attempts',
-  'failed_at',
-  'replay_of',
-  'original_bytes',
-] as const satisfies readonly (keyof DeadLetter)[]
+const FIELDS = {
+  pipeline: 'LowCardinality(String)',
+  stage: 'LowCardinality(String)',
+  reason: 'LowCardinality(String)',
+  kind: 'LowCardinality(String)',
+  message: 'String',
+  tenant: 'LowCardinality(String)',
+  event_id: 'Nullable(String)',
+  topic: 'LowCardinality(String)',
+  partition: 'Int32',
+  source_generation: 'LowCardinality(String)',
+  source_offset: 'Int64',
+  origin_generation: 'LowCardinality(String)',
+  origin_offset: 'Int64',
+  schema_id: 'Nullable(Int32)',
+  attempts: 'Int32',
+  failed_at: TIME,
+  replay_of: 'Nullable(String)',
+  original_bytes: 'Nullable(Int64)',
+} as const satisfies Partial<Record<keyof DeadLetter, ColumnType>>
+
+const BYTES = {
+  key_base64: 'Nullable(String)',
+  value_base64: 'String',
+  headers_base64: 'Map(String, String)',
+} as const satisfies Record<string, ColumnType>
 
 /** Bytes go as base64: the table decodes them. */
 export const deadLetterRows: RowKind<DeadLetter> = {
   table: 'dead_letters',
-  columns: [...FIELDS, 'key_base64', 'value_base64', 'headers_base64', ...SOURCE_COLUMNS],
+  types: { ...FIELDS, ...BYTES, ...SOURCE_TYPES },
+  partitionBy: null,
   row(record, batch, index) {
     const { key, value, headers, ...fields } = record
     return {

@@ -14,7 +14,7 @@ export interface RowInserter {
 
 export interface InsertTarget {
   readonly table: string
-  readonly columns: readonly string[]
+  readonly types: Readonly<Record<string, unknown>>
 }
 
 /**
@@ -24,8 +24,9 @@ export interface InsertTarget {
  */
 export function createRowInserter(
   clickhouse: Pick<ClickHouseClient, 'insert'>,
-  { table, columns }: InsertTarget,
+  { table, types }: InsertTarget,
 ): RowInserter {
+  const columns = Object.keys(types)
   async function insertOrSplit(rows: readonly Row[], from: number, refused: Map<number, string>): Promise<void> {
     try {
       await clickhouse.insert(table, columns, rows, { queryId: `${table}-${randomUUID()}` })

@@ -2,7 +2,8 @@ import type { RecordBatch } from '../../infra/runtime/kafka/record-batch.ts'
 import type { DeadLetterReason } from '../../schemas/dead-letter-reasons.ts'
 import { TENANT_HEADER } from '../../schemas/headers.ts'
 import type { CompiledEvent, CompiledLabel } from '../../schemas/pipeline/compiled.ts'
-import { type RowKind, type RowResult, SOURCE_COLUMNS, sourceColumns } from './stored-row.ts'
+import { type ColumnType, TIME } from './column-types.ts'
+import { type RowKind, type RowResult, SOURCE_TYPES, sourceColumns } from './stored-row.ts'
 
 export type LabelRecord = Readonly<Record<string, unknown>>
 
@@ -13,6 +14,17 @@ export interface LabelRowsInput {
   readonly tenant: CompiledEvent['tenant']
 }
 
+const TYPES = {
+  pipeline: 'LowCardinality(String)',
+  tenant: 'LowCardinality(String)',
+  event_id: 'String',
+  kind: 'LowCardinality(String)',
+  value: 'Float64',
+  class: 'LowCardinality(String)',
+  label_time: TIME,
+  ...SOURCE_TYPES,
+} as const satisfies Record<string, ColumnType>
+
 type Truth = { readonly kind: 'boolean' | 'number' | 'class'; readonly value: number; readonly class: string }
 type Problem = { readonly reason: DeadLetterReason; readonly message: string }
 
@@ -20,7 +32,8 @@ export function labelRows(input: LabelRowsInput): RowKind<LabelRecord> {
   const { pipeline, label } = input
   return {
     table: 'labels',
-    columns: ['pipeline', 'tenant', 'event_id', 'kind', 'value', 'class', 'label_time', ...SOURCE_COLUMNS],
+    types: TYPES,
+    partitionBy: null,
     row(record, batch, index) {
       const tenant = tenantOf(input.tenant, batch, index)
       const id = record[label.idField]

@@ -1,37 +1,39 @@
 import type { Prediction } from '../../schemas/generated/records.ts'
-import { type RowKind, SOURCE_COLUMNS, sourceColumns } from './stored-row.ts'
+import { type ColumnType, TIME } from './column-types.ts'
+import { byDay, type RowKind, SOURCE_TYPES, sourceColumns } from './stored-row.ts'
 
-const FIELDS = [
-  'tenant',
-  'segment',
-  'event_id',
-  'event_time',
-  'ingested_at',
-  'event_schema_id',
-  'origin_generation',
-  'origin_offset',
-  'source_generation',
-  'source_offset',
-  'feature_set',
-  'features',
-  'degraded',
-  'traceparent',
-  'model',
-  'model_version',
-  'model_digest',
-  'role',
-  'score',
-  'outputs',
-  'label',
-  'provider',
-  'batch_rows',
-  'scored_at',
-] as const satisfies readonly (keyof Prediction)[]
+const FIELDS = {
+  tenant: 'LowCardinality(String)',
+  segment: 'LowCardinality(String)',
+  event_id: 'String',
+  event_time: TIME,
+  ingested_at: TIME,
+  event_schema_id: 'Int32',
+  origin_generation: 'LowCardinality(String)',
+  origin_offset: 'UInt64',
+  source_generation: 'LowCardinality(String)',
+  source_offset: 'UInt64',
+  feature_set: 'LowCardinality(String)',
+  features: 'Array(Float32)',
+  degraded: 'Bool',
+  traceparent: 'Nullable(String)',
+  model: 'LowCardinality(String)',
+  model_version: 'LowCardinality(String)',
+  model_digest: 'LowCardinality(String)',
+  role: 'LowCardinality(String)',
+  score: 'Float32',
+  outputs: 'Array(Float32)',
+  label: 'LowCardinality(Nullable(String))',
+  provider: 'LowCardinality(String)',
+  batch_rows: 'Int32',
+  scored_at: TIME,
+} as const satisfies Record<keyof Prediction, ColumnType>
 
 export function predictionRows(pipeline: string): RowKind<Prediction> {
   return {
     table: 'predictions',
-    columns: ['pipeline', ...FIELDS, ...SOURCE_COLUMNS],
+    types: { pipeline: 'LowCardinality(String)', ...FIELDS, ...SOURCE_TYPES },
+    partitionBy: byDay('ingested_at'),
     row: (record, batch, index) => ({
       kind: 'row',
       row: { pipeline, ...record, ...sourceColumns(batch, index) },

@@ -1,5 +1,6 @@
 import type { Rejection } from '../../infra/runtime/kafka/outcome.ts'
 import type { RecordBatch } from '../../infra/runtime/kafka/record-batch.ts'
+import { type ColumnType, TIME } from './column-types.ts'
 
 /** A row, column by column: what JSON can say, plus numbers that are not finite. Times are epoch ms. */
 export type Row = Readonly<Record<string, unknown>>
@@ -22,13 +23,42 @@ export function sourceColumns(batch: RecordBatch, index: number) {
     kafka_offset: batch.offset(index),
   }
 }
-export const SOURCE_COLUMNS = ['written_at', 'kafka_generation', 'kafka_partition', 'kafka_offset'] as const
+export const SOURCE_TYPES = {
+  written_at: TIME,
+  kafka_generation: 'LowCardinality(String)',
+  kafka_partition: 'Int32',
+  kafka_offset: 'UInt64',
+} as const satisfies Record<string, ColumnType>
 
 /** A table and how its rows come about. */
 export interface RowKind<T> {
   readonly table: string
   /** The columns that every row has. */
-  readonly columns: readonly string[]
+  readonly types: Readonly<Record<string, ColumnType>>
+  /** How the table is partitioned: an insert is atomic only within one partition. Null = it is not. */
+  readonly partitionBy: TablePartition | null
   /** Pure; never throws for what is in the record. */
   row(record: T, batch: RecordBatch, index: number): RowResult
 }
+
+export interface TablePartition {
+  /** A column of times. */
+  readonly column: string
+  /** Equal at least where the table's PARTITION BY is. */
+  partitionOf(epochMs: number): number
+}
+
+const DAY_MS = 86_400_000
+
+export const byDay = (column: string): TablePartition => ({
+  column,
+  partitionOf: (epochMs) => Math.floor(epochMs / DAY_MS),
+})
+
+export const byMonth = (column: string): TablePartition => ({
+  column,
+  partitionOf(epochMs) {
+    const time = new Date(epochMs)
+    return time.getUTCFullYear() * 100 + time.getUTCMonth() + 1
+  },
+})

@@ -34,13 +34,13 @@ const at = (offset: number, topic = 't') =>
 async function storePredictions(pipeline: string, predictions: readonly (readonly [number, Partial<Prediction>])[]) {
   const kind = predictionRows(pipeline)
   const rows = predictions.map(([offset, change]) => rowOf(kind.row(predictionOf(change), at(offset), 0)))
-  await database.client.insert(kind.table, kind.columns, rows)
+  await database.client.insert(kind.table, Object.keys(kind.types), rows)
 }
 
 async function storeLabel(pipeline: string, offset: number, record: { id: string; truth: boolean | number | string }) {
   const label = { idField: 'id', timeField: 'at', value: () => record.truth }
   const kind = labelRows({ pipeline, label, tenant: { fixed: 'main' } })
-  await database.client.insert(kind.table, kind.columns, [rowOf(kind.row({ ...record, at: NOW }, at(offset), 0))])
+  await database.client.insert(kind.table, Object.keys(kind.types), [rowOf(kind.row({ ...record, at: NOW }, at(offset), 0))])
 }
 
 test('migrations run once, and in any number of migrators at once', async () => {
@@ -153,7 +153,7 @@ test('a dead letter keeps its bytes', async () => {
   }
   for (const offset of [1, 2]) {
     const row = rowOf(deadLetterRows.row(letter, at(offset), 0))
-    await database.client.insert(deadLetterRows.table, deadLetterRows.columns, [row])
+    await database.client.insert(deadLetterRows.table, Object.keys(deadLetterRows.types), [row])
   }
   const rows = await database.client.rows(
     `SELECT hex(value) AS value, hex(headers['trace']) AS trace, key, message, origin_offset, kafka_offset

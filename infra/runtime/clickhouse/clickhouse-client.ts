@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
 import { fatal, MillraceError, rejected, retryable } from '../errors.ts'
+import { answerFate, UNKNOWN_DATABASE } from './error-fates.ts'
 
 export interface ClickHouseConfig {
   readonly url: string
@@ -26,6 +29,7 @@ interface InsertOptions {
  *
  *   clickhouse_unavailable   (retry)  not reached, no answer, or too busy; what was asked for may have happened
  *   clickhouse_refused_rows  (reject) at least one row of an insert does not fit its table; none was stored
+ *   clickhouse_too_large     (reject) the insert as a whole is more than the server takes; none was stored
  *   clickhouse_unknown_database, clickhouse_refused (crash) wrong name, user, rights or schema
  *   clickhouse_error         (crash)  anything else
  */
@@ -43,6 +47,13 @@ export interface ClickHouseClient {
    * finite are stored as they are; times are epoch milliseconds. Resolves when the server has answered.
    */
   insert(table: string, columns: readonly string[], rows: readonly object[], options?: InsertOptions): Promise<void>
+  /** The same for rows that `jsonRow` has encoded. */
+  insertLines(
+    table: string,
+    columns: readonly string[],
+    lines: readonly string[],
+    options?: InsertOptions,
+  ): Promise<void>
   close(): Promise<void>
 }
 
@@ -54,10 +65,20 @@ const SETTINGS = {
   output_format_json_quote_denormals: 1,
 } as const
 
+/** The server's own defaults, said with each insert because its settings may be others. */
+export const INSERT_BLOCK = { rows: 1_048_449, bytes: 268_402_944 } as const
+
 /** Fields without a column and nulls in a text column are refused; a null in a number's column is stored as 0 or NaN. */
 const INSERT_SETTINGS = {
   input_format_skip_unknown_fields: 0,
   input_format_null_as_default: 0,
+  // by default, but a profile may say otherwise: a token counts, in the tables behind a view too
+  insert_deduplicate: 1,
+  deduplicate_blocks_in_dependent_materialized_views: 1,
+  // one insert is one block, and so stored as a whole, up to these; whoever inserts keeps below
+  max_insert_block_size: String(INSERT_BLOCK.rows),
+  min_insert_block_size_rows: String(INSERT_BLOCK.rows),
+  min_insert_block_size_bytes: String(INSERT_BLOCK.bytes),
   // a topic replayed with its producers' own timestamps may span more days than the default allows
   max_partitions_per_insert_block: '0',
 } as const
@@ -91,6 +112,26 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
     }
   }
 
+  const insertLines: ClickHouseClient['insertLines'] = async (table, columns, lines, options = {}) => {
+    if (lines.length === 0) return
+    if (columns.length === 0) throw new RangeError('an insert names its columns')
+    await call(`insert into ${table}`, async (abort_signal) => {
+      const { stream } = await client.exec({
+        query: `INSERT INTO ${table} (${columns.join(', ')}) FORMAT JSONEachRow`,
+        values: Readable.from([Buffer.from(lines.join('\n'))], { objectMode: false }),
+        query_id: options.queryId ?? randomUUID(),
+        abort_signal,
+        clickhouse_settings: {
+          ...INSERT_SETTINGS,
+          // without a token of its own the server would drop an insert whose rows it has seen
+          insert_deduplication_token: options.token ?? randomUUID(),
+        },
+      })
+      // the answer's end: nothing is in it
+      await finished(stream.resume())
+    })
+  }
+
   return {
     async ping() {
       // a real query: the server's /ping says nothing about user and database
@@ -108,51 +149,21 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
         return await answer.json<T>()
       }),
 
-    async insert(table, columns, rows, options = {}) {
-      if (rows.length === 0) return
-      const [first, ...others] = columns
-      if (first === undefined) throw new RangeError('an insert names its columns')
-      await call(`insert into ${table}`, (abort_signal) =>
-        client.insert({
-          table,
-          columns: [first, ...others],
-          values: rows.map(finiteAsNumbers),
-          format: 'JSONEachRow',
-          query_id: options.queryId ?? randomUUID(),
-          abort_signal,
-          clickhouse_settings: {
-            ...INSERT_SETTINGS,
-            // without a token of its own the server would drop an insert whose rows it has seen
-            insert_deduplication_token: options.token ?? randomUUID(),
-          },
-        }),
-      )
-    },
-
+    insert: (table, columns, rows, options) => insertLines(table, columns, rows.map(jsonRow), options),
+    insertLines,
     close: () => client.close(),
   }
 }
 
-/** JSON has no NaN and no infinity: they travel as text, which ClickHouse reads as numbers. */
-function finiteAsNumbers(row: object): object {
-  return Object.fromEntries(Object.entries(row).map(([column, value]) => [column, jsonValue(value)]))
+/** A row as `insertLines` takes it. JSON has no NaN and no infinity: they travel as text, which ClickHouse reads as numbers. */
+export function jsonRow(row: object): string {
+  return JSON.stringify(Object.fromEntries(Object.entries(row).map(([column, value]) => [column, jsonValue(value)])))
 }
 
 function jsonValue(value: unknown): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value)
   return Array.isArray(value) ? value.map(jsonValue) : value
 }
-
-const RETRIED = new Set([
-  3, 32, 74, 75, 95, 96, 159, 173, 198, 201, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 254, 279, 285, 286, 319,
-  364, 394, 425, 439, 574, 677, 692, 735, 749, 762, 777, 778, 999, 1000,
-])
-/** Text that cannot be parsed, values out of range, nulls where none may be. */
-const REFUSED_ROWS = new Set([
-  6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 128, 130, 131, 321, 349, 376, 407, 467, 632, 691,
-])
-const REFUSED = new Set([16, 46, 47, 60, 62, 73, 115, 164, 192, 193, 194, 291, 472, 492, 495, 497, 511, 516, 720])
-const UNKNOWN_DATABASE = 81
 
 /** The fate of whatever the client throws, by ClickHouse's own error code or the socket's. */
 function clickHouseError(error: unknown, what: string): MillraceError {
@@ -161,11 +172,18 @@ function clickHouseError(error: unknown, what: string): MillraceError {
   if (error instanceof ClickHouseError) {
     const code = Number(error.code)
     const coded = `${message} (${error.type ?? 'ClickHouse'} ${code})`
-    if (RETRIED.has(code)) return retryable('clickhouse_unavailable', coded, error)
-    if (REFUSED_ROWS.has(code)) return rejected('clickhouse_refused_rows', coded, error)
-    if (code === UNKNOWN_DATABASE) return fatal('clickhouse_unknown_database', coded, error)
-    if (REFUSED.has(code)) return fatal('clickhouse_refused', coded, error)
-    return fatal('clickhouse_error', coded, error)
+    switch (answerFate(code)) {
+      case 'retry':
+        return retryable('clickhouse_unavailable', coded, error)
+      case 'reject':
+        return rejected('clickhouse_refused_rows', coded, error)
+      case 'split':
+        return rejected('clickhouse_too_large', coded, error)
+      case 'stop':
+        return fatal(code === UNKNOWN_DATABASE ? 'clickhouse_unknown_database' : 'clickhouse_refused', coded, error)
+      case null:
+        return fatal('clickhouse_error', coded, error)
+    }
   }
   // the socket's errors have a system code; an answer that is not ClickHouse's (a proxy's page) comes as a bare Error
   const isTransport = error instanceof Error && ('code' in error || error.constructor === Error)

@@ -1,0 +1,62 @@
+import { randomUUID } from 'node:crypto'
+import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import type { RowKind } from '../stored-row.ts'
+
+/** What of the rows of a partition is to be looked for. */
+export interface StoredRange {
+  readonly generation: string
+  readonly partition: number
+  /** Offsets [a, b). */
+  readonly a: number
+  readonly b: number
+  /** Bounds of the column that the table is partitioned by, where they are known. */
+  readonly times: { readonly from: number; readonly to: number } | null
+}
+
+/** One table, as the sealed-batch protocol uses it. All may reject with what the client rejects with. */
+export interface SealedStore {
+  readonly table: string
+  /** All rows or none. `lane` begins the query's id, so that `endInserts` finds it. */
+  insert(lines: readonly string[], name: { readonly lane: string; readonly token: string }): Promise<void>
+  /** Ends every insert of the lane that the server still works on; resolves when none is left. */
+  endInserts(lane: string): Promise<void>
+  /** How often each offset is stored, physically; those that are not there are absent. */
+  stored(range: StoredRange): Promise<ReadonlyMap<number, number>>
+}
+
+export function createSealedStore(
+  clickhouse: Pick<ClickHouseClient, 'insertLines' | 'command' | 'rows'>,
+  database: string,
+  kind: Pick<RowKind<never>, 'table' | 'types' | 'partitionBy'>,
+): SealedStore {
+  const { table, types, partitionBy } = kind
+  const columns = Object.keys(types)
+  // another database may hold a table of the same name, fed from the same topic
+  const queryPrefix = (lane: string): string => `${database}/${lane}/`
+  return {
+    table,
+    insert: (lines, { lane, token }) =>
+      clickhouse.insertLines(table, columns, lines, { token, queryId: `${queryPrefix(lane)}${token}#${randomUUID()}` }),
+
+    endInserts: (lane) =>
+      clickhouse.command(`KILL QUERY WHERE startsWith(query_id, '${literal(queryPrefix(lane))}') SYNC`),
+
+    async stored({ generation, partition, a, b, times }) {
+      const bounds =
+        times === null || partitionBy === null
+          ? ''
+          : `AND ${partitionBy.column} >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
+             AND ${partitionBy.column} <= fromUnixTimestamp64Milli({to:Int64}, 'UTC')`
+      const rows = await clickhouse.rows<{ at: string; copies: string }>(
+        `SELECT kafka_offset AS at, count() AS copies FROM ${table}
+         WHERE kafka_generation = {generation:String} AND kafka_partition = {partition:Int32}
+           AND kafka_offset >= {a:UInt64} AND kafka_offset < {b:UInt64} ${bounds}
+         GROUP BY at SETTINGS select_sequential_consistency = 1`,
+        { generation, partition, a, b, ...(times ?? {}) },
+      )
+      return new Map(rows.map(({ at, copies }) => [Number(at), Number(copies)]))
+    },
+  }
+}
+
+const literal = (text: string): string => text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")
