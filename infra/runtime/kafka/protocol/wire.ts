@@ -29,6 +29,7 @@ export interface WireWriter {
 export function wireWriter(): WireWriter {
   let buffer = Buffer.allocUnsafe(256)
   let at = 0
+  /** Where to write; called before `buffer` is read, which it may replace. */
   const grow = (bytes: number): number => {
     if (at + bytes > buffer.length) {
       const larger = Buffer.allocUnsafe(Math.max(buffer.length * 2, at + bytes))
@@ -39,25 +40,33 @@ export function wireWriter(): WireWriter {
     return at - bytes
   }
   const unsignedVarint = (value: number): void => {
+    const put = (byte: number): void => {
+      const start = grow(1)
+      buffer[start] = byte
+    }
     let rest = value
-    for (; rest > 0x7f; rest >>>= 7) buffer[grow(1)] = (rest & 0x7f) | 0x80
-    buffer[grow(1)] = rest
+    for (; rest > 0x7f; rest >>>= 7) put((rest & 0x7f) | 0x80)
+    put(rest)
   }
   const writer: WireWriter = {
     int8(value) {
-      buffer.writeInt8(value, grow(1))
+      const start = grow(1)
+      buffer.writeInt8(value, start)
       return writer
     },
     int16(value) {
-      buffer.writeInt16BE(value, grow(2))
+      const start = grow(2)
+      buffer.writeInt16BE(value, start)
       return writer
     },
     int32(value) {
-      buffer.writeInt32BE(value, grow(4))
+      const start = grow(4)
+      buffer.writeInt32BE(value, start)
       return writer
     },
     int64(value) {
-      buffer.writeBigInt64BE(BigInt(value), grow(8))
+      const start = grow(8)
+      buffer.writeBigInt64BE(BigInt(value), start)
       return writer
     },
     boolean: (value) => writer.int8(value ? 1 : 0),
@@ -68,7 +77,8 @@ export function wireWriter(): WireWriter {
     },
     bytes: (value) => (value === null ? writer.int32(-1) : writer.int32(value.length).raw(value)),
     raw(value) {
-      value.copy(buffer, grow(value.length))
+      const start = grow(value.length)
+      value.copy(buffer, start)
       return writer
     },
     array(items, write) {
