@@ -1,5 +1,5 @@
 import type { Metrics } from '../infra/runtime/telemetry/metrics.ts'
-import type { ScoreObserver } from './score-batch.ts'
+import type { ScoreObserver } from './score-columns.ts'
 
 const BATCH_ROWS = [1, 4, 16, 64, 256, 512, 1_024, 2_048, 4_096, 16_384]
 const RUN_SECONDS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2]

@@ -43,6 +43,7 @@ await runStage('inference', INFERENCE, async (context, own) => {
         models,
         choice: pipeline.model,
         maxRows: own.maxRows,
+        schemaId,
         encode: (prediction) => type.encode(schemaId, prediction),
         clock,
         observer: instruments,

@@ -31,7 +31,7 @@ export function readOutputs(
     if (!Number.isFinite(value)) {
       return { ok: false, problem: { reason: 'output_not_finite', message: `${tensor}[${at}] is ${value}` } }
     }
-    if (range !== null && !within(value, range)) {
+    if (range !== null && !withinRange(value, range)) {
       const message = `${tensor}[${at}] is ${value}, outside ${range[0]} to ${range[1]}`
       return { ok: false, problem: { reason: 'output_out_of_range', message } }
     }
@@ -42,7 +42,8 @@ export function readOutputs(
   return { ok: true, answer: { score, label: classes?.[largest] ?? null, outputs: Array.from(row) } }
 }
 
-function within(value: number, [low, high]: readonly [number, number]): boolean {
+/** Inclusive, with a float32's slack. */
+export function withinRange(value: number, [low, high]: readonly [number, number]): boolean {
   return (
     value >= low - RANGE_SLACK * Math.max(1, Math.abs(low)) && value <= high + RANGE_SLACK * Math.max(1, Math.abs(high))
   )

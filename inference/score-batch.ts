@@ -1,33 +1,100 @@
 import type { AvroReader, Decoded } from '../infra/runtime/avro/avro-reader.ts'
-import type { Clock } from '../infra/runtime/clock.ts'
+import { WIRE_HEADER_BYTES } from '../infra/runtime/avro/wire-format.ts'
+import { type ColumnBatch, columnsOf } from '../infra/runtime/kafka/consumer/column-batch.ts'
 import type { BatchHandler, Outcome, Rejection } from '../infra/runtime/kafka/outcome.ts'
+import type { ColumnLane } from '../infra/runtime/vectors.ts'
 import type { FeatureVector, Prediction } from '../schemas/generated/records.ts'
-import type { CompiledModelChoice } from '../schemas/pipeline/compiled.ts'
 import { microBatches, type Row } from './batching/micro-batch.ts'
 import { type RowResult, runRows } from './batching/run-rows.ts'
 import type { LoadedModel } from './models/load-model.ts'
 import type { ModelSet } from './models/model-set.ts'
 import { readOutputs } from './read-outputs.ts'
+import { findVectors, isVectorLayout, readVectors, type VectorPlaces } from './read-vectors.ts'
+import { createScoreColumns, type ScoreColumnsDeps } from './score-columns.ts'
 import { vectorProblem } from './vector-problem.ts'
 
 /** Name of inference's output, and of the topic's last part. */
 export const PREDICTIONS_OUTPUT = 'predictions'
 
-export interface ScoreBatchDeps {
+export interface ScoreBatchDeps extends ScoreColumnsDeps {
   readonly vectors: AvroReader<FeatureVector>
   readonly models: ModelSet
-  readonly choice: CompiledModelChoice
-  /** Most rows in one run. */
-  readonly maxRows: number
+  /** Registry id of the prediction's schema. */
+  readonly schemaId: number
   /** To the value of a record of the predictions topic. */
   readonly encode: (prediction: Prediction) => Buffer
-  readonly clock: Clock
-  readonly observer: ScoreObserver
 }
 
-/** Must not throw. */
-export interface ScoreObserver {
-  ran(model: LoadedModel, rows: number, seconds: number): void
+/**
+ * Feature vectors in, predictions out, in their order and under their own keys. The vectors of all partitions are scored
+ * together; a vector of a feature set that no loaded model takes waits with everything behind it, and is never given up:
+ * its model may be on the way.
+ */
+export function createScoreBatch(deps: ScoreBatchDeps): BatchHandler {
+  const { vectors, models, schemaId } = deps
+  const scoring = createScoreColumns(deps)
+  const readable = createReadableHandler(deps)
+  /** Whether values of a schema have the layout that is read in columns. */
+  const layouts = new Map<number, boolean>()
+
+  function hasLayout(id: number): boolean {
+    const known = layouts.get(id)
+    if (known !== undefined) return known
+    const schema = vectors.writerSchema(id)
+    if (schema === null) return false
+    const fits = isVectorLayout(schema)
+    layouts.set(id, fits)
+    return fits
+  }
+
+  /** Null when the batch has to be read one by one. */
+  function placesOf(batch: ColumnBatch): VectorPlaces | null {
+    const { values, length } = batch
+    for (let row = 0; row < length; row++) {
+      const at = values.starts[row] as number
+      const { bytes } = values
+      if ((values.lengths[row] as number) < WIRE_HEADER_BYTES || bytes[at] !== 0) return null
+      if (!hasLayout(bytes.readInt32BE(at + 1))) return null
+    }
+    const places = findVectors(batch)
+    const model = places === null ? null : models.find(places.featureSet)
+    return model === null || model.width !== places?.width ? null : places
+  }
+
+  return {
+    async handle(outcomes) {
+      const batches = outcomes.flatMap(({ batch }) => columnsOf(batch) ?? [])
+      await vectors.prepareIds(schemaIds(batches))
+      const lanes: (ColumnLane & { readonly places: VectorPlaces })[] = []
+      const others: Outcome[] = []
+      for (const outcome of outcomes) {
+        const batch = columnsOf(outcome.batch)
+        const places = batch === null ? null : placesOf(batch)
+        if (batch === null || places === null) others.push(outcome)
+        else lanes.push({ outcome, batch, places })
+      }
+      // first, as it may exchange models
+      if (others.length > 0) await readable.handle(others)
+      const scored = lanes.map(({ outcome, batch, places }) => {
+        const model = models.find(places.featureSet)
+        if (model === null) throw new Error(`the model of feature set ${places.featureSet} is gone`)
+        return { outcome, model, vectors: readVectors(batch, places, { schemaId, room: scoring.roomFor(model) }) }
+      })
+      await scoring.score(scored, PREDICTIONS_OUTPUT)
+    },
+  }
+}
+
+function* schemaIds(batches: readonly ColumnBatch[]): Generator<number> {
+  for (const { values, length } of batches) {
+    let last: number | null = null
+    for (let row = 0; row < length; row++) {
+      if ((values.lengths[row] as number) < WIRE_HEADER_BYTES) continue
+      const id = values.bytes.readInt32BE((values.starts[row] as number) + 1)
+      if (id !== last) yield id
+      last = id
+    }
+  }
 }
 
 /** A decoded vector, and where it came from. */
@@ -39,12 +106,8 @@ interface Subject {
 
 type Fate = { readonly prediction: Prediction } | { readonly rejection: Rejection }
 
-/**
- * Feature vectors in, predictions out, in their order and under their own keys. The vectors of all partitions are scored
- * together; a vector of a feature set that no loaded model takes waits with everything behind it, and is never given up:
- * its model may be on the way.
- */
-export function createScoreBatch(deps: ScoreBatchDeps): BatchHandler {
+/** The same, an object for each record: of batches that do not lie in columns, or hold something else than vectors of one feature set. */
+function createReadableHandler(deps: ScoreBatchDeps): BatchHandler {
   const { vectors, models, choice, encode, clock, observer } = deps
 
   function decodeLane({ batch }: Outcome): readonly Decoded<FeatureVector>[] {

@@ -1,7 +1,8 @@
 import { columnsOf } from '../infra/runtime/kafka/consumer/column-batch.ts'
 import type { BatchHandler, Outcome } from '../infra/runtime/kafka/outcome.ts'
+import type { ColumnLane } from '../infra/runtime/vectors.ts'
 import { createFeaturesOfBatch } from './features-of-batch.ts'
-import { type ColumnLane, createVectorsOfBatches, type VectorsOfBatchesDeps } from './vectors-of-batches.ts'
+import { createVectorsOfBatches, type VectorsOfBatchesDeps } from './vectors-of-batches.ts'
 
 /** Name of the processors' output, and of the topic's last part. */
 export const FEATURES_OUTPUT = 'features'

@@ -1,10 +1,15 @@
 import type { AvroReader } from '../infra/runtime/avro/avro-reader.ts'
 import { WIRE_HEADER_BYTES, writeWireHeader } from '../infra/runtime/avro/wire-format.ts'
 import type { ColumnBatch } from '../infra/runtime/kafka/consumer/column-batch.ts'
-import type { Outcome } from '../infra/runtime/kafka/outcome.ts'
 import type { RecordBatch } from '../infra/runtime/kafka/record-batch.ts'
 import { headerAt } from '../infra/runtime/kafka/record-batches/record-headers.ts'
-import { pickSlices, type VectorColumns, type VectorFormat, vectorSubject } from '../infra/runtime/vectors.ts'
+import {
+  type ColumnLane,
+  pickSlices,
+  type VectorColumns,
+  type VectorFormat,
+  vectorSubject,
+} from '../infra/runtime/vectors.ts'
 import type { FeatureVector } from '../schemas/generated/records.ts'
 import { TENANT_HEADER, TRACEPARENT_HEADER } from '../schemas/headers.ts'
 import { createDecodedRows, type DecodedRows } from './compile/decoded-rows.ts'
@@ -25,12 +30,6 @@ export interface VectorsOfBatchesDeps extends FeaturesOfBatchDeps {
 /** Called once per call; must not throw. */
 export interface ProcessObserver {
   processed(counts: { readonly vectors: number; readonly degraded: number; readonly stepErrors: number }): void
-}
-
-/** One lane of a call: an outcome whose batch lies in columns. */
-export interface ColumnLane {
-  readonly outcome: Outcome
-  readonly batch: ColumnBatch
 }
 
 /**

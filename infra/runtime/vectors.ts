@@ -1,5 +1,6 @@
 import { AvroCursor, writeLong } from './avro/avro-bytes.ts'
-import type { EmittedColumns, Subject } from './kafka/outcome.ts'
+import type { ColumnBatch } from './kafka/consumer/column-batch.ts'
+import type { EmittedColumns, Outcome, Subject } from './kafka/outcome.ts'
 import type { Slices } from './kafka/record-batches/columns.ts'
 
 /** Feature vectors in columns, ready to be written or to be made into something longer. */
@@ -11,25 +12,16 @@ export interface VectorColumns extends EmittedColumns {
   readonly width: number
 }
 
+/** A batch of a call that lies in columns, and its account. */
+export interface ColumnLane {
+  readonly outcome: Outcome
+  readonly batch: ColumnBatch
+}
+
 export interface VectorFormat {
   /** For the wire format's header. */
   readonly schemaId: number
   readonly room: number
-}
-
-const NO_ROWS = new Int32Array(0)
-const NO_SLICES: Slices = { bytes: Buffer.alloc(0), starts: NO_ROWS, lengths: NO_ROWS }
-
-export function noVectors(width: number): VectorColumns {
-  return {
-    length: 0,
-    sources: NO_ROWS,
-    keys: NO_SLICES,
-    values: NO_SLICES,
-    features: new Float32Array(0),
-    width,
-    subjectOf: () => ({}),
-  }
 }
 
 const FIRST_FIELD = 5

@@ -13,6 +13,7 @@ import { readContract } from '../../infra/runtime/stage-hop.ts'
 import type { EventRecord } from '../../processors/compile/step.ts'
 import type { TableRow, Tables } from '../../processors/lookups/tables.ts'
 import { createProcessBatch } from '../../processors/process-batch.ts'
+import { createVectorsOfBatches, type VectorsOfBatches } from '../../processors/vectors-of-batches.ts'
 import type { FeatureVector } from '../../schemas/generated/records.ts'
 import type { AvroSchema, CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { memoryRegistry } from './memory-registry.ts'
@@ -27,6 +28,7 @@ export interface Processing {
   readonly events: AvroType
   readonly vectors: AvroType
   readonly handler: BatchHandler
+  readonly vectorsOf: VectorsOfBatches
   /** Value of an event record. */
   event(record: object): Buffer
   /** A features record's value, as an object. */
@@ -53,7 +55,7 @@ export async function processing(
   const events = parseAvroSchema(pipeline.event.schema, 'event')
   const vectors = parseAvroSchema(await readContract('feature-vector'), 'feature-vector')
   const read = vectors.readerOf(vectors)
-  const handler = createProcessBatch({
+  const deps = {
     pipeline,
     events: createAvroReader<EventRecord>({
       schema: pipeline.event.schema,
@@ -64,13 +66,14 @@ export async function processing(
     }),
     tables,
     schemaId: VECTOR_SCHEMA_ID,
-    encode: (vector) => vectors.encode(VECTOR_SCHEMA_ID, vector),
+    encode: (vector: FeatureVector) => vectors.encode(VECTOR_SCHEMA_ID, vector),
     observer: { processed: () => {} },
-  })
+  }
   return {
     events,
     vectors,
-    handler,
+    handler: createProcessBatch(deps),
+    vectorsOf: createVectorsOfBatches(deps),
     event: (record) => events.encode(EVENT_SCHEMA_ID, record),
     vector: (value) => read(value) as FeatureVector,
   }

@@ -2,6 +2,8 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
+import { createFusedBatch, type FusedBatchDeps } from '../../inference/fused-batch.ts'
+import type { LoadedModel } from '../../inference/models/load-model.ts'
 import { loadModels, type ModelSet } from '../../inference/models/model-set.ts'
 import { createScoreBatch } from '../../inference/score-batch.ts'
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
@@ -56,6 +58,8 @@ export function addVersion(
 export interface Scoring {
   readonly models: ModelSet
   readonly handler: BatchHandler
+  /** From events to predictions. */
+  fused(vectorsOf: FusedBatchDeps['vectorsOf']): BatchHandler
   /** Rows of each run, in order. */
   readonly runs: number[]
   /** Value of a features record. */
@@ -82,9 +86,18 @@ export async function scoring(
   const predictions = parseAvroSchema(await readContract('prediction'), 'prediction')
   const read = predictions.readerOf(predictions)
   const runs: number[] = []
+  const shared = {
+    models,
+    choice: pipeline.model,
+    maxRows,
+    schemaId: 0,
+    clock,
+    observer: { ran: (_model: LoadedModel, rows: number) => void runs.push(rows) },
+  }
   return {
     models,
     runs,
+    fused: (vectorsOf) => createFusedBatch({ ...shared, vectorsOf, featureSet: pipeline.featureSet.digest }),
     handler: createScoreBatch({
       vectors: createAvroReader<FeatureVector>({
         schema,
@@ -93,12 +106,8 @@ export async function scoring(
         clock: systemClock,
         unknownSchemaWaitMs: -1,
       }),
-      models,
-      choice: pipeline.model,
-      maxRows,
+      ...shared,
       encode: (prediction) => predictions.encode(0, prediction),
-      clock,
-      observer: { ran: (_model, rows) => void runs.push(rows) },
     }),
     value: (vector) => vectors.encode(VECTOR_SCHEMA_ID, vector),
     prediction: (value) => read(value) as Prediction,

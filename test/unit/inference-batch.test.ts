@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { SealedOutcome } from '../../infra/runtime/kafka/outcome.ts'
+import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { manualClock } from '../support/manual-clock.ts'
@@ -56,7 +57,9 @@ test('a prediction carries its vector, names its own source and the model', asyn
     batch_rows: 2,
     scored_at: 1_234_567,
   })
-  expect(outcome?.emissions.get('predictions')?.map(({ key }) => key?.toString())).toEqual(['event-0', 'event-1'])
+  const [rows] = outcome?.columns.get('predictions') ?? []
+  const keys = [0, 1].map((row) => (rows === undefined ? null : sliceAt(rows.keys, row)?.toString()))
+  expect(keys).toEqual(['event-0', 'event-1'])
 })
 
 test('a batch above the cap takes several runs and scores the same', async () => {
@@ -140,15 +143,15 @@ test('a vector of an unknown feature set waits with all behind it, and is scored
   expect(waiting).toMatchObject({ settled: 1, deferral: { index: 1, code: 'no_model_for_feature_set' } })
   expect(other).toMatchObject({ settled: 2, deferral: null })
   // what is behind the one that waits is not scored for nothing
-  expect(stage.runs).toEqual([3])
+  expect(stage.runs.reduce((sum, rows) => sum + rows, 0)).toBe(3)
 
   addVersion(pipeline.directory, '2', { from: MODEL_2 })
   clock.advance(1_000)
   const [scored] = await handled(stage.handler, lanes(), 'predictions')
   expect(scored?.deferral).toBeNull()
   expect(predictions(stage, scored)).toMatchObject([
-    { model_version: '1', batch_rows: 4 },
+    { model_version: '1', batch_rows: 2 },
     { model_version: '2', batch_rows: 1 },
-    { model_version: '1', batch_rows: 4 },
+    { model_version: '1', batch_rows: 2 },
   ])
 })
