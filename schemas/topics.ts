@@ -13,6 +13,11 @@ export interface TopicDeclaration {
   readonly name: string
   /** `lanes`: as many partitions as the pipeline has lanes. */
   readonly partitions: 'lanes' | 1
+  /**
+   * Whether it gets partitions when lanes are added. Not a table: the row of a key and what replaces it must stay in one
+   * partition, else neither compaction nor a reader from the start knows which of them is the later one.
+   */
+  readonly grows: boolean
   readonly key: TopicKey
   readonly cleanup: 'delete' | 'compact'
   /** -1 = for ever. */
@@ -56,12 +61,16 @@ export function valueSubject(topic: string): string {
   return `${topic}-value`
 }
 
-/** Every topic of one pipeline; outputs come before the events topic, the order in which partitions may grow. */
+/**
+ * Every topic of one pipeline, each behind those that its readers write: the order in which partitions are added, so that
+ * whoever reads a partition finds it in every topic that it writes. The events topic is the last.
+ */
 export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDeclaration[] {
   const eventRetentionMs = pipeline.event.retentionMs ?? 7 * DAY_MS
   const lane = (topic: StageTopic, retentionMs: number, key: TopicKey = 'event-key'): TopicDeclaration => ({
     name: stageTopic(pipeline.name, topic),
     partitions: 'lanes',
+    grows: true,
     key,
     cleanup: 'delete',
     retentionMs,
@@ -69,8 +78,8 @@ export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDec
     owned: true,
   })
   return [
-    lane('predictions', 7 * DAY_MS),
     lane('dead-letters', 30 * DAY_MS),
+    lane('predictions', 7 * DAY_MS),
     lane('shadow', DAY_MS),
     lane('features', eventRetentionMs),
     ...(pipeline.hasLabel ? [lane('labels', 7 * DAY_MS, 'event-id')] : []),
@@ -78,6 +87,7 @@ export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDec
       (table): TopicDeclaration => ({
         name: tableTopic(pipeline.name, table),
         partitions: 'lanes',
+        grows: false,
         key: 'table-key',
         cleanup: 'compact',
         retentionMs: -1,
@@ -88,6 +98,7 @@ export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDec
     {
       name: pipeline.event.topic,
       partitions: 'lanes',
+      grows: true,
       key: 'event-key',
       cleanup: 'delete',
       retentionMs: eventRetentionMs,
@@ -105,5 +116,14 @@ export const SHARED_TOPICS: readonly TopicDeclaration[] = [
 ]
 
 function shared(name: string, key: TopicKey, retentionMs: number): TopicDeclaration {
-  return { name, partitions: 1, key, cleanup: 'delete', retentionMs, maxMessageBytes: RECORD_BYTES, owned: true }
+  return {
+    name,
+    partitions: 1,
+    grows: false,
+    key,
+    cleanup: 'delete',
+    retentionMs,
+    maxMessageBytes: RECORD_BYTES,
+    owned: true,
+  }
 }

@@ -20,6 +20,9 @@ export interface Stack {
   ready(name: ComponentName): Promise<void>
 }
 
+/** The variable by which stages accept a broker that is alone. */
+export const ALLOW_SINGLE_REPLICA = { MILLRACE_ALLOW_SINGLE_REPLICA: 'true' }
+
 const COMPONENTS: readonly Component[] = [kafka, registry, redis, clickhouse]
 const READY_WITHIN_MS = 90_000
 const POLL_MS = 100
@@ -67,9 +70,12 @@ export async function startStack(
   }
   return {
     value: {
-      env: Object.fromEntries(
-        COMPONENTS.map((each) => [REPLACED_BY[each.name], settings.external[each.name] ?? each.address(settings)]),
-      ),
+      env: {
+        ...Object.fromEntries(
+          COMPONENTS.map((each) => [REPLACED_BY[each.name], settings.external[each.name] ?? each.address(settings)]),
+        ),
+        ...(settings.external.kafka === undefined ? ALLOW_SINGLE_REPLICA : {}),
+      },
       supervisor,
       component: (name) => processes.get(name),
       async ready(name) {

@@ -164,6 +164,12 @@ export const STAGE = {
     30_000,
     { min: 0, max: 3_600_000 },
   ),
+  allowSingleReplica: withDefault(
+    'MILLRACE_ALLOW_SINGLE_REPLICA',
+    'Start on topics that lose data with one broker',
+    'false',
+    flag,
+  ),
 } as const
 
 /** Raw → compiled. Rejects everything that is wrong at once, each line naming its variable. */

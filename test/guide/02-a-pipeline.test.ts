@@ -22,7 +22,7 @@ test('2.2 the digest changes with order, type and vocabulary: a model is used fo
   expect(featureSetOf(swapped).digest).not.toBe(featureSet.digest)
 })
 
-test('2.3 topics follow from the pipeline: outputs before the events topic, which is the order in which partitions may grow', async () => {
+test('2.3 topics follow from the pipeline: each behind those that its readers write, which is the order in which partitions are added', async () => {
   const { name, event, tables, label } = await loadPipeline(FLIGHTS)
   const topics = pipelineTopics({
     name,
@@ -31,8 +31,8 @@ test('2.3 topics follow from the pipeline: outputs before the events topic, whic
     hasLabel: label !== null,
   })
   expect(topics.map((topic) => topic.name)).toEqual([
-    'flights.predictions',
     'flights.dead-letters',
+    'flights.predictions',
     'flights.shadow',
     'flights.features',
     'flights.labels',

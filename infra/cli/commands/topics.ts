@@ -1,15 +1,17 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { loadPipeline } from '../../../schemas/pipeline/load.ts'
+import { systemClock } from '../../runtime/clock.ts'
 import { startKafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
-import { commandConnections } from '../connections.ts'
+import { commandConnections, logConnections } from '../connections.ts'
 import { declareTopics } from '../deployment/declare-topics.ts'
+import { type GrowOptions, growLanes } from '../lanes/grow-lanes.ts'
 import { patiently } from '../patiently.ts'
 
 /** A topic that was just created has no leader for a moment. */
 const PATIENCE_MS = 20_000
 
 export function register(program: Command): void {
-  program
+  const topics = program
     .command('topics')
     .description('declare the topics of a pipeline; safe to repeat')
     .argument('<folder>', 'pipeline folder')
@@ -28,6 +30,24 @@ export function register(program: Command): void {
         }
       } finally {
         await admin.stop()
+      }
+    })
+  topics
+    .command('grow')
+    .description('give a pipeline more lanes: partitions for its topics, events last; safe to repeat')
+    .argument('<folder>', 'pipeline folder')
+    .requiredOption('--lanes <n>', 'partitions that the events topic has then', positive)
+    .option('--drain', 'keep key order: wait until all that was written has passed (producers stopped)', false)
+    .option('--dry-run', 'say what would be done', false)
+    .action(async (folder: string, options: GrowOptions) => {
+      const pipeline = await loadPipeline(folder)
+      const { settings, kafka } = commandConnections(process.env)
+      const { connections, reader: logs } = logConnections(settings)
+      const admin = await startKafkaAdmin(kafka)
+      try {
+        await growLanes({ admin: admin.value, logs, clock: systemClock, say: console.log }, pipeline, options)
+      } finally {
+        await Promise.allSettled([admin.stop(), connections.close()])
       }
     })
 }

@@ -2,6 +2,7 @@ import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { pipelineTopics, SHARED_TOPICS, type TopicDeclaration } from '../../../schemas/topics.ts'
 import { fatal } from '../../runtime/errors.ts'
 import type { KafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
+import { KEPT_IN_SYNC, KEPT_REPLICAS } from '../../runtime/kafka/topic-checks.ts'
 
 export interface DeclareOptions {
   /** Partitions of a pipeline's topics when its events topic does not exist yet. */
@@ -15,8 +16,6 @@ export interface DeclaredTopic {
   readonly partitions: number
   readonly state: 'created' | 'changed' | 'unchanged' | 'not ours'
 }
-
-const REPLICAS = 3
 
 /** The topics of a pipeline, as `schemas/topics.ts` needs them named. */
 export function topicsOf(pipeline: CompiledPipeline): readonly TopicDeclaration[] {
@@ -66,11 +65,11 @@ export async function declareTopics(
 
 async function replicaCount(admin: KafkaAdmin, options: DeclareOptions): Promise<number> {
   const brokers = await admin.brokerCount()
-  if (brokers >= REPLICAS) return REPLICAS
+  if (brokers >= KEPT_REPLICAS) return KEPT_REPLICAS
   if (options.allowSingleReplica) return 1
   throw fatal(
     'too_few_brokers',
-    `the cluster has ${brokers} broker(s); ${REPLICAS} replicas are needed to keep what is acknowledged (--allow-single-replica to go without)`,
+    `the cluster has ${brokers} broker(s); ${KEPT_REPLICAS} replicas are needed to keep what is acknowledged (--allow-single-replica to go without)`,
   )
 }
 
@@ -79,16 +78,19 @@ async function declareTopic(
   declaration: TopicDeclaration,
   wanted: { readonly present: number | undefined; readonly partitions: number; readonly replicas: number },
 ): Promise<DeclaredTopic['state']> {
-  const { name, owned } = declaration
+  const { name, owned, grows } = declaration
   const config = topicConfig(declaration, wanted.replicas)
   if (wanted.present === undefined) {
     await admin.createTopic({ name, partitions: wanted.partitions, replicas: wanted.replicas, config })
     return 'created'
   }
   if (!owned) return 'not ours'
-  if (wanted.present < wanted.partitions) {
-    const lanes = `${wanted.present} partitions, but the pipeline has ${wanted.partitions} lanes`
-    throw fatal('too_few_partitions', `topic ${name} has ${lanes}: add partitions to it before to the events topic`)
+  const { present, partitions } = wanted
+  if (grows && present < partitions) {
+    throw fatal(
+      'lanes_differ',
+      `topic ${name} has ${present} partitions, but the pipeline has ${partitions} lanes: run millrace topics grow <folder> --lanes ${partitions}`,
+    )
   }
   const actual = await admin.topicConfig(name, Object.keys(config))
   if (Object.entries(config).every(([key, value]) => actual.get(key) === value)) return 'unchanged'
@@ -107,6 +109,6 @@ function topicConfig(declaration: TopicDeclaration, replicas: number): Readonly<
     'max.message.bytes': String(declaration.maxMessageBytes),
     'message.timestamp.type': 'LogAppendTime',
     'unclean.leader.election.enable': 'false',
-    'min.insync.replicas': replicas >= REPLICAS ? '2' : '1',
+    'min.insync.replicas': replicas >= KEPT_REPLICAS ? String(KEPT_IN_SYNC) : '1',
   }
 }

@@ -4,7 +4,7 @@ import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../../schemas/pipeline/load.ts'
 import { setUpComponents } from '../../local/set-up.ts'
 import { readStackSettings, type StackSettings } from '../../local/settings.ts'
-import { requireFreeStackPorts, type Stack, startStack } from '../../local/stack.ts'
+import { ALLOW_SINGLE_REPLICA, requireFreeStackPorts, type Stack, startStack } from '../../local/stack.ts'
 import { type ClickHouseClient, createClickHouse } from '../../runtime/clickhouse/clickhouse-client.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { clickHouseConfig } from '../../runtime/config.ts'
@@ -113,7 +113,9 @@ function wipe(settings: StackSettings, view: View): void {
 /** Starts stages and replay, shows how they do, and with `--exit` waits until all is accounted for. */
 async function watchRun(run: Run): Promise<number> {
   const { options, pipeline, stack, settings, view, signal } = run
-  const processes = createProcesses(pipeline, stack, settings)
+  const { supervisor } = stack
+  const env = { ...stack.env, ...(options.allowSingleReplica ? ALLOW_SINGLE_REPLICA : {}) }
+  const processes = createProcesses(pipeline, { supervisor, env }, settings)
   processes.startStages()
   let status = ''
   let done: ReplayDone | null = null

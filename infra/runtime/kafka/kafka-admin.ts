@@ -1,4 +1,7 @@
 import kafkajs, { type Admin } from 'kafkajs'
+import { systemClock } from '../clock.ts'
+import type { KafkaConnections, PartitionMetadata } from './connections/connections.ts'
+import { createKafkaConnections } from './connections/kafka-connections.ts'
 import type { KafkaClient } from './kafka-client.ts'
 import { kafkaError } from './kafka-errors.ts'
 
@@ -19,10 +22,15 @@ export interface PartitionRange {
 }
 
 export interface KafkaAdmin {
+  /** Of each of these topics that exists, by number from 0. */
+  partitions(topics: readonly string[]): Promise<ReadonlyMap<string, readonly PartitionMetadata[]>>
   /** Partition count of each of these topics that exists. */
   partitionCounts(topics: readonly string[]): Promise<ReadonlyMap<string, number>>
   /** True when the topic was made, false when it was there. */
   createTopic(topic: NewTopic): Promise<boolean>
+  deleteTopic(topic: string): Promise<void>
+  /** `total` is what the topic has then; the new ones may be without a leader for a moment. */
+  addPartitions(topic: string, total: number): Promise<void>
   topicConfig(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>
   alterTopicConfig(topic: string, config: Readonly<Record<string, string>>): Promise<void>
   ranges(topic: string): Promise<readonly PartitionRange[]>
@@ -45,19 +53,28 @@ export async function startKafkaAdmin(
     }
   }
   await call('connecting to Kafka', () => admin.connect())
-  return { value: kafkaAdmin(admin, call), stop: () => admin.disconnect() }
+  // kafkajs cannot ask for a topic that may not exist, nor list topics while any partition has no leader
+  const { config, clientId, logger } = client
+  const connections = createKafkaConnections({ config, clientId, logger, clock: systemClock })
+  return {
+    value: kafkaAdmin(admin, connections, call),
+    async stop() {
+      await connections.close()
+      await admin.disconnect()
+    },
+  }
 }
 
 type Call = <T>(what: string, request: () => Promise<T>) => Promise<T>
 
-function kafkaAdmin(admin: Admin, call: Call): KafkaAdmin {
+function kafkaAdmin(admin: Admin, connections: KafkaConnections, call: Call): KafkaAdmin {
   return {
+    async partitions(topics) {
+      return new Map([...(await connections.topics(topics))].map(([name, { partitions }]) => [name, partitions]))
+    },
+
     async partitionCounts(topics) {
-      const existing = new Set(await call('listing the topics', () => admin.listTopics()))
-      const present = topics.filter((topic) => existing.has(topic))
-      if (present.length === 0) return new Map()
-      const metadata = await call('reading the topics', () => admin.fetchTopicMetadata({ topics: present }))
-      return new Map(metadata.topics.map((topic) => [topic.name, topic.partitions.length]))
+      return new Map([...(await connections.topics(topics))].map(([name, { partitions }]) => [name, partitions.length]))
     },
 
     createTopic: ({ name, partitions, replicas, config }) =>
@@ -66,6 +83,16 @@ function kafkaAdmin(admin: Admin, call: Call): KafkaAdmin {
         const topic = { topic: name, numPartitions: partitions, replicationFactor: replicas, configEntries }
         return await admin.createTopics({ topics: [topic], waitForLeaders: true })
       }),
+
+    async deleteTopic(topic) {
+      await call(`deleting ${topic}`, () => admin.deleteTopics({ topics: [topic] }))
+    },
+
+    async addPartitions(topic, total) {
+      await call(`adding partitions to ${topic}`, () =>
+        admin.createPartitions({ topicPartitions: [{ topic, count: total }] }),
+      )
+    },
 
     async topicConfig(topic, names) {
       const answer = await call(`reading the settings of ${topic}`, () =>
