@@ -27,11 +27,14 @@ export function commandConnections(env: NodeJS.ProcessEnv): CommandConnections {
 }
 
 /** What reads logs by position, for commands that prove or repair; closed by whoever asked for it. */
-export function logConnections(settings: Connections): {
+export function logConnections(
+  settings: Connections,
+  fetchBytes = FETCH_BYTES,
+): {
   readonly connections: KafkaConnections
   readonly reader: LogReader
 } {
   const options = { config: kafkaConfig(settings), clientId: 'millrace-cli', logger: silentLogger, clock: systemClock }
   const connections = createKafkaConnections(options)
-  return { connections, reader: createLogReader({ connections, clock: systemClock, fetchBytes: FETCH_BYTES }) }
+  return { connections, reader: createLogReader({ connections, clock: systemClock, fetchBytes }) }
 }

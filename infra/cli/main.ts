@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { PipelineError } from '../../schemas/pipeline/problems.ts'
 import { describeError } from '../runtime/errors.ts'
 import { register as registerAudit } from './commands/audit.ts'
+import { register as registerDlq } from './commands/dlq.ts'
 import { register as registerDoctor } from './commands/doctor.ts'
 import { register as registerGenerate } from './commands/generate.ts'
 import { register as registerLint } from './commands/lint.ts'
@@ -24,6 +25,7 @@ for (const register of [
   registerMigrate,
   registerDoctor,
   registerAudit,
+  registerDlq,
 ]) {
   register(program)
 }
