@@ -16,13 +16,13 @@ export interface InsertPaceOptions {
   readonly share: () => number
 }
 
+/** Of a member that has nothing at the moment. */
+const LEAST_SHARE = 0.001
+
 export function createInsertPace({ perSecond, share }: InsertPaceOptions): InsertPace {
   let nextAt = Number.NEGATIVE_INFINITY
   const take = (now: number): void => {
-    const gapMs = 1_000 / (perSecond * Math.max(share(), 0.001))
-    // a member that was quiet may not catch up; one that is full of large chunks owes one turn at most
-    nextAt = Math.max(nextAt, now - gapMs) + gapMs
-    nextAt = Math.min(nextAt, now + gapMs)
+    nextAt = now + 1_000 / (perSecond * Math.max(share(), LEAST_SHARE))
   }
   return {
     waitMs(now) {

@@ -1,7 +1,7 @@
 import type { AvroReader } from '../../../infra/runtime/avro/avro-reader.ts'
 import { type Backoff, backoffMs } from '../../../infra/runtime/backoff.ts'
 import type { Clock } from '../../../infra/runtime/clock.ts'
-import { describeError, fatal, fateOf } from '../../../infra/runtime/errors.ts'
+import { describeError, fatal, fateOf, MillraceError } from '../../../infra/runtime/errors.ts'
 import type { ColumnBatch } from '../../../infra/runtime/kafka/consumer/column-batch.ts'
 import type { LaneSource } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
 import type { Rejection } from '../../../infra/runtime/kafka/outcome.ts'
@@ -31,8 +31,8 @@ export interface LaneStart {
   readonly partition: number
   /** Where the partition stands. */
   readonly position: number
-  /** As the last owner left it. */
-  readonly metadata: SealedMetadata
+  /** As the last owner left it; an error = the partition cannot be worked on until somebody has mended that. */
+  readonly metadata: SealedMetadata | MillraceError
   /** Null = what cannot be stored must not become a dead letter: the partition stops. */
   readonly letters: LaneLetters | null
 }
@@ -62,6 +62,9 @@ export interface SealedLane {
 }
 
 const OVER = 'lane_over'
+/** What no stage of Millrace would write. */
+const FOREIGN = new Set(['not_avro', 'undecodable', 'unknown_schema', 'incompatible_schema'])
+const NOTHING: SealedMetadata = { pend: null, mark: '' }
 
 export function startSealedLane<T>(deps: SealedLaneDeps<T>, start: LaneStart): SealedLane {
   const { source, reader, clock, observer, limits } = deps
@@ -74,9 +77,11 @@ export function startSealedLane<T>(deps: SealedLaneDeps<T>, start: LaneStart): S
   /** All batches that are not settled, in their order. */
   const out: ColumnBatch[] = []
   let position = start.position
-  let announced: Pend | null = start.metadata.pend
+  const left = start.metadata instanceof MillraceError ? NOTHING : start.metadata
+  let announced: Pend | null = left.pend
   let takenOver = announced !== null
-  let mark = letters?.mark() ?? start.metadata.mark
+  let mark = letters?.mark() ?? left.mark
+  let stopped = false
   /** Since the last commit without an announcement. */
   let uncommitted = false
   let hurrying = false
@@ -180,7 +185,7 @@ export function startSealedLane<T>(deps: SealedLaneDeps<T>, start: LaneStart): S
         if (!open.addRow(batch, next, result.row, now)) return true
       } else if (letters !== null) open.addRejected(batch, next, result.rejection, now)
       else if (open.records > 0) return true
-      else await stop(offset, result.rejection)
+      else await stopAt(offset, result.rejection)
       if (isOver()) return false
       if (open.isFull()) {
         next += 1
@@ -257,7 +262,7 @@ export function startSealedLane<T>(deps: SealedLaneDeps<T>, start: LaneStart): S
   async function writeLetters(chunk: Chunk, rejected: readonly RejectedRecord[]): Promise<void> {
     if (letters === null) {
       const { batch, index, rejection } = rejected[0] as RejectedRecord
-      return await stop(batch.offset(index), rejection)
+      return await stopAt(batch.offset(index), rejection)
     }
     let attempts = 1
     const unended = (): readonly RejectedRecord[] =>
@@ -272,16 +277,19 @@ export function startSealedLane<T>(deps: SealedLaneDeps<T>, start: LaneStart): S
   }
 
   /** Ends this lane's work for good, and leaves the partition where it is. */
-  async function stop(offset: number, { reason, message }: Rejection): Promise<never> {
-    if (announced === null) {
-      const ours = await source.commit(partition, position, encodeMetadata({ pend: null, mark }))
-      if (!ours) over.abort()
-    }
+  async function stop(offset: number, code: string, message: string): Promise<never> {
+    stopped = true
     busySince = null
-    observer.stopped({ partition, offset, code: reason, message: `${where(offset)}: ${message}` })
+    observer.stopped({ partition, offset, code, message: `${where(offset)}: ${message}` })
     while (!leaving.aborted) await rest(null)
-    if (!isOver()) giveUp()
+    giveUp()
     throw fatal(OVER, `${where(offset)} is left to its next owner`)
+  }
+
+  /** A record that may not become a dead letter: everything before it has ended. */
+  async function stopAt(offset: number, { reason, message }: Rejection): Promise<never> {
+    if (announced === null) await source.commit(partition, position, encodeMetadata({ pend: null, mark }))
+    return await stop(offset, FOREIGN.has(reason) ? 'foreign_record' : 'dead_letter_unstorable', message)
   }
 
   function report(chunk: Chunk, landed: Landed, rejected: readonly RejectedRecord[], busyMs: number): void {
@@ -310,6 +318,7 @@ export function startSealedLane<T>(deps: SealedLaneDeps<T>, start: LaneStart): S
 
   async function run(): Promise<void> {
     try {
+      if (start.metadata instanceof MillraceError) await stop(position, start.metadata.code, start.metadata.message)
       for (let chunk = await collect(); chunk !== null; chunk = await collect()) await land(chunk)
       if (isOver()) return
       if (uncommitted) await source.commit(partition, position, encodeMetadata({ pend: null, mark }))
@@ -350,7 +359,7 @@ export function startSealedLane<T>(deps: SealedLaneDeps<T>, start: LaneStart): S
       await letters?.close()
     },
     metadata(offset) {
-      if (isOver() || announced !== null || offset < position) return null
+      if (isOver() || stopped || announced !== null || offset < position) return null
       // markers and gaps are passed, too
       position = offset
       uncommitted = false

@@ -1,9 +1,9 @@
 import type { AvroReader } from '../../../infra/runtime/avro/avro-reader.ts'
 import type { Backoff } from '../../../infra/runtime/backoff.ts'
 import type { Clock } from '../../../infra/runtime/clock.ts'
-import { retryable } from '../../../infra/runtime/errors.ts'
+import { MillraceError, retryable } from '../../../infra/runtime/errors.ts'
 import type { TakeLimits } from '../../../infra/runtime/kafka/batch-source.ts'
-import type { LaneHooks, LaneSource } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
+import type { Committed, LaneHooks, LaneSource } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
 import type { Started } from '../../../infra/runtime/lifecycle/scope.ts'
 import type { RowKind } from '../stored-row.ts'
 import type { ChunkLimits } from './chunk.ts'
@@ -11,7 +11,7 @@ import { rowEncoder } from './encode-row.ts'
 import { createInsertPace } from './insert-pace.ts'
 import { claimLetters, type LetterTopics } from './lane-letters.ts'
 import { decodeMetadata } from './pend.ts'
-import { type SealedLane, startSealedLane } from './sealed-lane.ts'
+import { type LaneStart, type SealedLane, startSealedLane } from './sealed-lane.ts'
 import type { SealedSinkObserver } from './sealed-observer.ts'
 import type { SealedStore } from './sealed-store.ts'
 
@@ -44,6 +44,14 @@ export interface SealedSink {
 /** Chunks are closed by their lanes, so the source never waits for more. */
 const TAKE: TakeLimits = { maxRows: 50_000, maxBytes: 16_777_216, lingerMs: 0 }
 
+const MENDED_BY_HAND = new Set([
+  'metadata_unreadable',
+  'foreign_position',
+  'foreign_record',
+  'output_truncated',
+  'topic_recreated',
+])
+
 /**
  * Stores each record of a topic in one table of ClickHouse, exactly once: by chunks that are announced in the commit of their
  * position before they are inserted (land-chunk.ts). What cannot be stored becomes a dead letter, once. `stop` lands
@@ -62,16 +70,13 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
 
   const hooks: LaneHooks = {
     async open(partition, committed, signal) {
-      const metadata = decodeMetadata(committed.metadata, committed.offset)
-      const confirm = (): Promise<boolean> => source().confirm(partition)
-      const from = { offset: committed.offset, metadata: metadata.mark }
-      const letters =
-        options.letters === null ? null : await claimLetters(options.letters, from, { partition, signal, confirm })
+      const { metadata, letters } = await take(partition, committed, signal)
       if (signal.aborted) {
         await letters?.close()
         throw retryable('lane_lost', `${topic}/${partition} was taken away while it was opened`)
       }
-      const position = metadata.pend === null ? (letters?.resumeAt ?? committed.offset) : committed.offset
+      const isClear = !(metadata instanceof MillraceError) && metadata.pend === null
+      const position = isClear ? (letters?.resumeAt ?? committed.offset) : committed.offset
       const lane = startSealedLane(
         { topic, source: source(), reader, encode, store, limits, pace, retry, clock, observer },
         { partition, position, metadata, letters },
@@ -87,6 +92,24 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
       lanes.delete(partition)
       await lane?.end()
     },
+  }
+
+  /** What its last owner left. What only somebody can mend stops this partition, and no other. */
+  async function take(
+    partition: number,
+    committed: Committed,
+    signal: AbortSignal,
+  ): Promise<Pick<LaneStart, 'metadata' | 'letters'>> {
+    try {
+      const metadata = decodeMetadata(committed.metadata, committed.offset)
+      if (options.letters === null) return { metadata, letters: null }
+      const from = { offset: committed.offset, metadata: metadata.mark }
+      const ownership = { partition, signal, confirm: () => source().confirm(partition) }
+      return { metadata, letters: await claimLetters(options.letters, from, ownership) }
+    } catch (error) {
+      if (!(error instanceof MillraceError) || !MENDED_BY_HAND.has(error.code)) throw error
+      return { metadata: error, letters: null }
+    }
   }
 
   let started: Started<LaneSource> | null = null

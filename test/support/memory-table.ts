@@ -1,0 +1,85 @@
+import { rejected, retryable } from '../../infra/runtime/errors.ts'
+import type { SealedStore } from '../../sinks/clickhouse/sealed/sealed-store.ts'
+
+/**
+ * How a request goes wrong. The answer is lost in all but the first and the last:
+ *
+ *   ok          it does not
+ *   landed      the rows are there
+ *   absent      the server did nothing
+ *   token-only  the server was killed between noting the token and having the rows
+ *   running     the server still works on it: the rows are there later, unless it is ended before
+ */
+export type TableFault = 'ok' | 'landed' | 'absent' | 'token-only' | 'running'
+
+export interface StoredCopy {
+  readonly partition: number
+  readonly offset: number
+  readonly token: string
+}
+
+/** One table of ClickHouse with its deduplication log, as the sealed-batch protocol meets it. */
+export interface MemoryTable extends SealedStore {
+  readonly rows: readonly StoredCopy[]
+  readonly inserts: readonly { readonly token: string; readonly rows: number }[]
+  /** What still runs lands. */
+  settle(): void
+}
+
+export interface MemoryTableOptions {
+  readonly fault?: (what: 'insert' | 'end' | 'read') => TableFault
+  /** Rows that do not fit the table, by their offset. */
+  readonly refuses?: (offset: number) => boolean
+}
+
+export function memoryTable({ fault = () => 'ok', refuses = () => false }: MemoryTableOptions = {}): MemoryTable {
+  const rows: StoredCopy[] = []
+  const inserts: { token: string; rows: number }[] = []
+  const tokens = new Set<string>()
+  let running: { readonly lane: string; readonly run: () => void }[] = []
+  const lost = () => retryable('clickhouse_unavailable', 'no answer')
+
+  function settle(): void {
+    for (const { run } of running) run()
+    running = []
+  }
+
+  return {
+    table: 'memory',
+    rows,
+    inserts,
+    settle,
+    async insert(lines, { lane, token }) {
+      const coming = lines.map((line) => {
+        const { kafka_partition: partition, kafka_offset: offset } = JSON.parse(line) as Record<string, number>
+        return { partition: partition as number, offset: offset as number, token }
+      })
+      inserts.push({ token, rows: lines.length })
+      const land = (): void => {
+        if (tokens.has(token)) return
+        tokens.add(token)
+        rows.push(...coming)
+      }
+      const how = fault('insert')
+      if (how === 'absent') throw lost()
+      if (coming.some(({ offset }) => refuses(offset))) throw rejected('clickhouse_refused_rows', 'does not fit')
+      if (how === 'token-only') tokens.add(token)
+      else if (how === 'running') running.push({ lane, run: land })
+      else land()
+      if (how !== 'ok') throw lost()
+    },
+    async endInserts(lane) {
+      if (fault('end') !== 'ok') throw lost()
+      running = running.filter((insert) => insert.lane !== lane)
+    },
+    async stored({ partition, a, b }) {
+      if (fault('read') !== 'ok') throw lost()
+      const found = new Map<number, number>()
+      for (const row of rows) {
+        if (row.partition !== partition || row.offset < a || row.offset >= b) continue
+        found.set(row.offset, (found.get(row.offset) ?? 0) + 1)
+      }
+      return found
+    },
+  }
+}
