@@ -51,10 +51,10 @@ await runStage('sinks', SINKS, async (context, own) => {
       name: `sinks-${input}`,
       group: consumerGroup(pipeline.name, `sinks.${input}`),
       topic,
-      outputs: {},
+      output: null,
       reported: topic !== STAGE_METRICS_TOPIC,
       limits: { ...limits, lingerMs },
-      handler: () => handler,
+      handler,
       observer: hopObserver(`sinks-${input}`),
     })
   }

@@ -47,6 +47,14 @@ const optional = <T>(name: string, about: string, parse: z.ZodType<T, string>): 
 const text = z.string().min(1)
 const url = z.string().refine((value) => URL.canParse(value), 'must be a URL')
 const flag = z.enum(['true', 'false']).transform((value) => value === 'true')
+/** `earliest`, `latest` or a time, as epoch ms. */
+const start = z.string().transform((value, context): 'earliest' | 'latest' | number => {
+  if (value === 'earliest' || value === 'latest') return value
+  const time = Date.parse(value)
+  if (!Number.isNaN(time)) return time
+  context.addIssue({ code: 'custom', message: 'must be earliest, latest or a time such as 2026-01-31T12:00:00Z' })
+  return z.NEVER
+})
 const fileContent = z.string().transform((path, context) => {
   try {
     return readFileSync(path, 'utf8')
@@ -141,10 +149,27 @@ export const STAGE = {
       max: 600_000,
     },
   ),
-  sessionTimeoutMs: integerVariable('MILLRACE_SESSION_TIMEOUT_MS', 'Consumer group session, ms', 10_000, {
+  sessionTimeoutMs: integerVariable('MILLRACE_SESSION_TIMEOUT_MS', 'Consumer group session, ms', 6_000, {
     min: 1_000,
     max: 300_000,
   }),
+  memberId: optional(
+    'MILLRACE_MEMBER_ID',
+    'Static membership: a restart under the same name, one per process, moves no partition',
+    text,
+  ),
+  start: withDefault(
+    'MILLRACE_START',
+    'Where a new consumer group begins: earliest, latest or a time (ISO 8601)',
+    'earliest',
+    start,
+  ),
+  onRetentionLost: withDefault(
+    'MILLRACE_ON_RETENTION_LOST',
+    'When records were deleted before they were read: stop the partition, or continue behind them',
+    'stop',
+    z.enum(['stop', 'continue']) as z.ZodType<'stop' | 'continue', string>,
+  ),
   commitIntervalMs: integerVariable('MILLRACE_COMMIT_INTERVAL_MS', 'How often offsets are committed, ms', 1_000, {
     min: 50,
     max: 60_000,

@@ -4,13 +4,18 @@ import { REPLAY_OF_HEADER } from '../../schemas/headers.ts'
 import type { AvroSchema } from '../../schemas/pipeline/compiled.ts'
 import { STAGE_METRICS_TOPIC, stageTopic, valueSubject } from '../../schemas/topics.ts'
 import { type AvroType, parseAvroSchema } from './avro/avro-type.ts'
+import { checkLanes } from './check-lanes.ts'
+import { fatal } from './errors.ts'
 import type { TakeLimits } from './kafka/batch-source.ts'
-import { type HopObserver, startHop } from './kafka/hop.ts'
-import { type RewindableSource, startKafkaSource } from './kafka/kafka-source.ts'
+import { startLaneSource } from './kafka/consumer/start-lane-source.ts'
+import { readCoordinates } from './kafka/exactly-once/coordinates.ts'
+import { readDeadLetterCoordinates } from './kafka/exactly-once/dead-letter-coordinates.ts'
+import { createLaneClaims } from './kafka/exactly-once/lane-claims.ts'
+import { type HopObserver, type LaneHop, startLaneHop } from './kafka/hop/lane-hop.ts'
+import type { OriginOf } from './kafka/hop/unended.ts'
 import type { BatchHandler } from './kafka/outcome.ts'
-import { fetchTopicIds } from './kafka/topic-ids.ts'
 import type { StageContext } from './stage-process.ts'
-import { startStageReport } from './telemetry/stage-report.ts'
+import { type StageReport, startStageReport } from './telemetry/stage-report.ts'
 
 /** One of our own contracts, by the name of its file in schemas/avro. */
 export async function readContract(name: string): Promise<AvroSchema> {
@@ -41,12 +46,16 @@ export interface StageHopOptions {
   readonly name: string
   readonly group: string
   readonly topic: string
-  readonly outputs: Readonly<Record<string, string>>
+  /** The handler's name for its output, and the topic; null = it stores elsewhere. */
+  readonly output: { readonly name: string; readonly topic: string } | null
+  /** Other inputs whose dead letters may end records of this one. */
+  readonly alsoFence?: readonly string[]
   readonly limits: TakeLimits
-  /** Where partitions begin when they are assigned; by default at the committed offset. */
+  /** Where partitions begin when they are assigned, for a reader that keeps its own positions; by default at the committed offset. */
   readonly startAt?: (partition: number) => Promise<number>
-  /** Given the source so that it can rewind it, and the topic's id. */
-  readonly handler: (source: RewindableSource, generation: string) => BatchHandler
+  /** Coordinates in the events topic of an input record; by default its own. */
+  readonly originOf?: OriginOf
+  readonly handler: BatchHandler
   /** False for the hop that stores the reports: it would report on its own reports, for ever. */
   readonly reported?: boolean
   /** What the stage itself counts and logs. */
@@ -57,23 +66,134 @@ export interface StageHopOptions {
 const STUCK_MS = 120_000
 const REPORT_INTERVAL_MS = 1_000
 
-/** A hop of a stage with everything around it: source, dead letters, reports, health and an orderly stop. */
-export async function startStageHop(context: StageContext, options: StageHopOptions): Promise<void> {
-  const { clock, config, kafka, admin, writer, logger, pipeline, stage } = context
-  const { name, group, topic, outputs, limits } = options
+/** A hop of a stage with everything around it: claims, source, dead letters, reports, health and an orderly stop. */
+export async function startStageHop(context: StageContext, options: StageHopOptions): Promise<LaneHop> {
+  const { clock, config, brokers, logger, pipeline, stage } = context
+  const { name, group, topic, output, limits } = options
   const deadLetterTopic = stageTopic(pipeline.name, 'dead-letters')
+  const hopLogger = logger.child({ hop: name })
 
-  const reportType = await once(context, 'stage metrics schema', () =>
-    registerContract(context, 'stage-metrics', STAGE_METRICS_TOPIC),
-  )
+  await checkLanes(context, { input: topic, outputs: [deadLetterTopic, ...(output === null ? [] : [output.topic])] })
   const deadLetterType = await once(context, 'dead letter schema', () =>
     registerContract(context, 'dead-letter', deadLetterTopic),
   )
   const generation = await once(context, `topic id of ${topic}`, async () => {
-    const id = (await fetchTopicIds(kafka, [topic])).get(topic)
-    return id ?? ''
+    const found = (await brokers.topics([topic])).get(topic)
+    if (found === undefined) throw fatal('unknown_topic', `topic ${topic} does not exist`)
+    return found.id
   })
-  const report = await context.start(`${name} report`, async () =>
+  const report = await startHopReport(context, name)
+
+  /** Code of what is waited for, by whom. */
+  const waiting = new Map<string, string>()
+  const stopped = new Map<number, string>()
+  const wait = (who: string, facts: { readonly code: string }, message: string): void => {
+    if (waiting.get(who) !== facts.code) hopLogger.warn(facts, message)
+    waiting.set(who, facts.code)
+  }
+  const started: { hop?: LaneHop } = {}
+  const claims = createLaneClaims({
+    connections: brokers,
+    logReader: context.log,
+    clock,
+    logger: hopLogger,
+    stage,
+    readTail: { outputCoordinates: readCoordinates, deadLetterCoordinates: readDeadLetterCoordinates },
+    repairCommand: (lane) => `millrace positions ${pipeline.folder} --group ${group} set --partition ${lane.partition}`,
+    trusted: () => started.hop?.source.trusted() ?? true,
+  })
+  const hop = await context.start(`${name} hop`, () =>
+    startLaneHop({
+      startSource: (hooks, onRetentionLost) =>
+        startLaneSource({
+          connections: brokers,
+          clock,
+          logger: hopLogger,
+          group,
+          topic,
+          start: config.start,
+          hooks,
+          maxLaneBytes: config.maxLaneBytes,
+          commitIntervalMs: config.commitIntervalMs,
+          sessionTimeoutMs: config.sessionTimeoutMs,
+          ...(config.memberId === undefined ? {} : { instanceId: `${config.memberId}.${name}` }),
+          onRetentionLost,
+        }),
+      claims,
+      handler: options.handler,
+      input: { topic, generation },
+      output,
+      ...(options.alsoFence === undefined ? {} : { alsoFence: options.alsoFence }),
+      deadLetters: {
+        stage,
+        pipeline: pipeline.name,
+        ...deadLetterType,
+        replayOfHeader: REPLAY_OF_HEADER,
+        clock,
+        topic: deadLetterTopic,
+      },
+      originOf: options.originOf ?? ((batch, index) => ({ generation, offset: batch.offset(index) })),
+      startAt: options.startAt,
+      goOnAfterRetentionLost: config.onRetentionLost === 'continue',
+      limits,
+      retry: context.retry,
+      clock,
+      observer: {
+        settled(round) {
+          waiting.clear()
+          context.queuedBytes.set(started.hop?.source.heldBytes() ?? 0, { hop: name })
+          if (options.reported !== false) report.settled(round)
+          options.observer?.settled?.(round)
+        },
+        retrying(round) {
+          wait('hop', round, 'waiting for a dependency')
+          if (options.reported !== false) report.retried()
+          options.observer?.retrying?.(round)
+        },
+        deferred(lane) {
+          wait(`partition ${lane.partition}`, lane, 'a lane waits')
+          options.observer?.deferred?.(lane)
+        },
+        stopped(lane) {
+          stopped.set(lane.partition, lane.code)
+          hopLogger.error(lane, 'a partition stopped')
+          options.observer?.stopped?.(lane)
+        },
+      },
+    }),
+  )
+  started.hop = hop
+  context.watch({
+    ended: hop.ended,
+    health: {
+      live: () => stuckProblem(name, hop, waiting.size > 0 || stopped.size > 0),
+      ready: () => firstOf(name, waiting) ?? firstOf(`partition of ${name}`, stopped),
+    },
+  })
+  return hop
+}
+
+/** Null unless there are records to work on, nothing is waited for, and yet nothing moves. */
+function stuckProblem(name: string, hop: LaneHop, isWaiting: boolean): string | null {
+  const stuck = hop.source.stuckSince()
+  const forMs = Math.max(hop.workingForMs(), isWaiting ? 0 : (stuck?.forMs ?? 0))
+  if (forMs <= STUCK_MS) return null
+  const where = stuck === null ? '' : ` (partition ${stuck.partition})`
+  return `${name} has made no progress for ${Math.round(forMs / 1_000)} s${where}`
+}
+
+function firstOf(name: string, reasons: ReadonlyMap<unknown, string>): string | null {
+  const [first] = reasons
+  return first === undefined ? null : `${name} ${first[0]}: ${first[1]}`
+}
+
+/** Counts of the hop, written to the stage metrics topic. */
+async function startHopReport(context: StageContext, name: string): Promise<StageReport> {
+  const { clock, logger, pipeline, writer } = context
+  const reportType = await once(context, 'stage metrics schema', () =>
+    registerContract(context, 'stage-metrics', STAGE_METRICS_TOPIC),
+  )
+  return await context.start(`${name} report`, async () =>
     startStageReport({
       pipeline: pipeline.name,
       stage: name,
@@ -86,72 +206,9 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
       logger,
     }),
   )
-  const source = await context.start(`${name} source`, () =>
-    startKafkaSource({
-      client: kafka,
-      admin,
-      clock,
-      group,
-      topic,
-      generation,
-      maxLaneBytes: config.maxLaneBytes,
-      commitIntervalMs: config.commitIntervalMs,
-      sessionTimeoutMs: config.sessionTimeoutMs,
-      ...(options.startAt === undefined ? {} : { startAt: options.startAt }),
-    }),
-  )
-
-  const queuedBytes = context.queuedBytes
-  let waitingFor: string | null = null
-  const hopLogger = logger.child({ hop: name })
-  const hop = startHop({
-    source,
-    writer,
-    handler: options.handler(source, generation),
-    outputs,
-    deadLetters: {
-      stage,
-      pipeline: pipeline.name,
-      ...deadLetterType,
-      replayOfHeader: REPLAY_OF_HEADER,
-      clock,
-      topic: deadLetterTopic,
-    },
-    limits,
-    retry: context.retry,
-    clock,
-    observer: {
-      settled(round) {
-        if (round.deferredLanes === 0) waitingFor = null
-        queuedBytes.set(source.queuedBytes(), { hop: name })
-        if (options.reported !== false) report.settled(round)
-        options.observer?.settled?.(round)
-      },
-      retrying(round) {
-        if (waitingFor !== round.code) hopLogger.warn(round, 'waiting for a dependency')
-        waitingFor = round.code
-        queuedBytes.set(source.queuedBytes(), { hop: name })
-        if (options.reported !== false) report.retried()
-        options.observer?.retrying?.(round)
-      },
-      deferred(lane) {
-        if (waitingFor !== lane.code) hopLogger.warn(lane, 'a lane waits')
-        waitingFor = lane.code
-        options.observer?.deferred?.(lane)
-      },
-    },
-  })
-  context.watch({
-    ended: hop.ended,
-    health: {
-      live: () => (hop.workingForMs() > STUCK_MS ? `${name} has made no progress for ${STUCK_MS / 1_000} s` : null),
-      ready: () => (waitingFor === null ? null : `${name} waits: ${waitingFor}`),
-    },
-  })
-  await context.start(`${name} hop`, async () => ({ value: null, stop: () => hop.stop() }))
 }
 
 /** A value that may need several tries to get, and nothing to stop. */
-async function once<T>(context: StageContext, name: string, get: () => Promise<T>): Promise<T> {
+export async function once<T>(context: StageContext, name: string, get: () => Promise<T>): Promise<T> {
   return await context.start(name, async () => ({ value: await get(), stop: async () => {} }))
 }

@@ -17,9 +17,13 @@ import {
 } from './config.ts'
 import { describeError } from './errors.ts'
 import { type Health, startOpsServer } from './http/ops-server.ts'
+import { checkBrokers } from './kafka/connections/check-brokers.ts'
+import type { KafkaConnections } from './kafka/connections/connections.ts'
+import { createKafkaConnections } from './kafka/connections/kafka-connections.ts'
 import { type KafkaAdmin, startKafkaAdmin } from './kafka/kafka-admin.ts'
 import { createKafkaClient, type KafkaClient } from './kafka/kafka-client.ts'
-import { startKafkaWriter } from './kafka/kafka-writer.ts'
+import { createLogReader, type LogReader } from './kafka/log-reader.ts'
+import { createIdempotentWriter } from './kafka/producer/idempotent-writer.ts'
 import type { RecordWriter } from './kafka/record-writer.ts'
 import { untilDone } from './lifecycle/retry.ts'
 import { createScope, type Started } from './lifecycle/scope.ts'
@@ -38,6 +42,9 @@ export interface StageContext {
   readonly pipeline: CompiledPipeline
   readonly kafka: KafkaClient
   readonly admin: KafkaAdmin
+  readonly brokers: KafkaConnections
+  readonly log: LogReader
+  /** For what no claim guards: reports. */
   readonly writer: RecordWriter
   readonly registry: SchemaRegistry
   readonly clock: Clock
@@ -125,6 +132,16 @@ async function runUntilStopped(
     )
     const connections = readConfig(CONNECTIONS, process.env)
     const kafka = createKafkaClient(kafkaConfig(connections), instance, logger)
+    const brokers = await begin('Kafka', async () => {
+      const opened = createKafkaConnections({ config: kafka.config, clientId: instance, logger, clock })
+      try {
+        logger.info(await checkBrokers(opened), 'brokers checked')
+      } catch (error) {
+        await opened.close()
+        throw error
+      }
+      return { value: opened, stop: () => opened.close() }
+    })
     const context: StageContext = {
       stage,
       instance,
@@ -134,7 +151,9 @@ async function runUntilStopped(
       kafka,
       registry: createSchemaRegistry(registryConfig(connections)),
       admin: await begin('Kafka admin', () => startKafkaAdmin(kafka)),
-      writer: await begin('Kafka writer', () => startKafkaWriter(kafka)),
+      brokers,
+      log: createLogReader({ connections: brokers, clock }),
+      writer: await begin('Kafka writer', async () => createIdempotentWriter({ connections: brokers, clock, logger })),
       clock,
       logger,
       metrics,

@@ -56,7 +56,7 @@ const forbidden: IRegularForbiddenRuleType[] = [
     severity: 'error',
     from: { path: '^inference/fused-main\\.ts$' },
     to: {
-      pathNot: ['^inference/', '^processors/process-batch\\.ts$', '^schemas/', '^infra/runtime/', 'node_modules/'],
+      pathNot: ['^inference/', '^processors/(?!main)', '^schemas/', '^infra/runtime/', 'node_modules/'],
       dependencyTypesNot: ['core'],
     },
   },

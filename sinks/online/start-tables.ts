@@ -1,9 +1,7 @@
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { retryable } from '../../infra/runtime/errors.ts'
 import type { TakeLimits } from '../../infra/runtime/kafka/batch-source.ts'
-import type { HopObserver } from '../../infra/runtime/kafka/hop.ts'
-import type { RewindableSource } from '../../infra/runtime/kafka/kafka-source.ts'
-import { fetchTopicIds } from '../../infra/runtime/kafka/topic-ids.ts'
+import type { HopObserver } from '../../infra/runtime/kafka/hop/lane-hop.ts'
 import { connectRedis, type RedisClient } from '../../infra/runtime/redis/redis-client.ts'
 import { startStageHop } from '../../infra/runtime/stage-hop.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
@@ -45,7 +43,7 @@ async function startTable(
   redis: RedisClient,
   table: CompiledTable,
 ): Promise<void> {
-  const { pipeline, kafka, admin, registry, clock, logger, config } = context
+  const { pipeline, brokers, admin, registry, clock, logger, config } = context
   const hop = `sinks-table-${table.name}`
   const reader = createAvroReader<TableRecord>({
     schema: table.schema,
@@ -55,7 +53,7 @@ async function startTable(
     unknownSchemaWaitMs: config.unknownSchemaWaitMs,
   })
   const loader = await context.start(`${hop} positions`, async () => {
-    const generation = (await fetchTopicIds(kafka, [table.topic])).get(table.topic)
+    const generation = (await brokers.topics([table.topic])).get(table.topic)?.id
     if (generation === undefined) throw retryable('unknown_topic', `the topic ${table.topic} does not exist`)
     const loader = createTableLoader({
       pipeline: pipeline.name,
@@ -71,24 +69,21 @@ async function startTable(
     return { value: loader, stop: async () => loader.giveUp() }
   })
 
-  const started: { source?: RewindableSource } = {}
-  await startStageHop(context, {
+  const started = await startStageHop(context, {
     name: hop,
     group: consumerGroup(pipeline.name, `sinks.${table.name}`),
     topic: table.topic,
-    outputs: {},
+    output: null,
     limits: { ...options.limits, lingerMs: Math.min(options.limits.lingerMs, LINGER_MS) },
     startAt: (partition) => loader.startAt(partition),
-    handler(source) {
-      started.source = source
-      return createTableWriter({ pipeline: pipeline.name, table, reader, redis, observer: options.observer })
-    },
+    handler: createTableWriter({ pipeline: pipeline.name, table, reader, redis, observer: options.observer }),
     observer: options.hopObserver(hop),
   })
-  const { source } = started
-  if (source === undefined) return
   await context.start(`${hop} check`, async () => {
-    const { ended, stop } = loader.run(source)
+    const { ended, stop } = loader.run({
+      positions: () => new Map([...started.source.positions()].map(([partition, { settled }]) => [partition, settled])),
+      restart: () => started.restart(),
+    })
     context.watch({ ended, health: { live: () => null, ready: () => loader.waitsFor() } })
     return { value: null, stop }
   })

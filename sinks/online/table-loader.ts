@@ -3,7 +3,6 @@ import type { Backoff } from '../../infra/runtime/backoff.ts'
 import type { Clock } from '../../infra/runtime/clock.ts'
 import { describeError, fateOf } from '../../infra/runtime/errors.ts'
 import type { PartitionRange } from '../../infra/runtime/kafka/kafka-admin.ts'
-import type { RewindableSource } from '../../infra/runtime/kafka/kafka-source.ts'
 import { untilDone } from '../../infra/runtime/lifecycle/retry.ts'
 import type { RedisClient } from '../../infra/runtime/redis/redis-client.ts'
 import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
@@ -35,12 +34,20 @@ export interface TableLoader {
   startAt(partition: number): Promise<number>
   /** Null once the table is loaded, else what it waits for. */
   waitsFor(): string | null
-  /** Compares with Redis, sends the source back when the data is gone, notes positions. May reject with `retry`. */
-  check(source: Pick<RewindableSource, 'positions' | 'rewind'>): Promise<void>
+  /** Compares with Redis, sends the reader back when the data is gone, notes positions. May reject with `retry`. */
+  check(reader: TableReader): Promise<void>
   /** Ends all waiting, for good. */
   giveUp(): void
   /** Checks every `checkMs` until `stop`; `ended` rejects with what is not a `retry`. */
-  run(source: Pick<RewindableSource, 'positions' | 'rewind'>): { readonly ended: Promise<void>; stop(): Promise<void> }
+  run(reader: TableReader): { readonly ended: Promise<void>; stop(): Promise<void> }
+}
+
+/** Who reads the table's topic. */
+export interface TableReader {
+  /** Of each partition that is read: below it everything is in the rows. */
+  positions(): ReadonlyMap<number, number>
+  /** Every partition begins again at `startAt`. */
+  restart(): Promise<void>
 }
 
 export interface TableLoaderDeps {
@@ -62,7 +69,7 @@ export function createTableLoader(deps: TableLoaderDeps): TableLoader {
   const readyKey = tableReadyKey(deps.pipeline, deps.table)
   const logger = deps.logger.child({ table: deps.table })
   const stopping = new AbortController()
-  /** The load that the source's lanes belong to. */
+  /** The load that the reader's lanes belong to. */
   let load: string | null = null
   let loaded = false
   let locating: Promise<{ positions: TablePositions; ranges: readonly PartitionRange[] }> | null = null
@@ -107,7 +114,7 @@ export function createTableLoader(deps: TableLoaderDeps): TableLoader {
     }
   }
 
-  async function check(source: Pick<RewindableSource, 'positions' | 'rewind'>): Promise<void> {
+  async function check(reader: TableReader): Promise<void> {
     if (locating !== null) return
     const found = await current()
     if (load === null) {
@@ -118,21 +125,21 @@ export function createTableLoader(deps: TableLoaderDeps): TableLoader {
     if (found === null || found.load !== load) {
       loaded = false
       logger.warn({}, found === null ? 'Redis has lost the table' : 'another process loads the table again')
-      await source.rewind()
+      await reader.restart()
       return
     }
-    const own = source.positions()
+    const own = reader.positions()
     const moved = new Map([...own].filter(([partition, offset]) => found.next.get(partition) !== offset))
     if (moved.size > 0) await redis.transaction(positionWrites(positionsKey, found.load, moved))
     await announce({ ...found, next: new Map([...found.next, ...moved]) })
   }
 
-  async function checkUntilStopped(source: Pick<RewindableSource, 'positions' | 'rewind'>): Promise<void> {
+  async function checkUntilStopped(reader: TableReader): Promise<void> {
     let failing = false
     while (!stopping.signal.aborted) {
       await clock.sleep(checkMs, stopping.signal)
       try {
-        await check(source)
+        await check(reader)
         failing = false
       } catch (error) {
         if (fateOf(error) !== 'retry') throw error
@@ -152,8 +159,8 @@ export function createTableLoader(deps: TableLoaderDeps): TableLoader {
     waitsFor: () => (loaded ? null : `table ${deps.table} is being loaded`),
     check,
     giveUp: () => stopping.abort(),
-    run(source) {
-      const ended = checkUntilStopped(source)
+    run(reader) {
+      const ended = checkUntilStopped(reader)
       ended.catch(() => {})
       return {
         ended,

@@ -60,7 +60,7 @@ function memoryLanes(loader: TableLoader, partitions: readonly number[]) {
     starts: () => [...at.values()],
     rewinds: () => rewinds,
     positions: () => new Map(at),
-    async rewind() {
+    async restart() {
       rewinds += 1
       await assign()
     },

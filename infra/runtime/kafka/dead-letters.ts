@@ -67,6 +67,38 @@ export function encodeDeadLetter(
   return { key: letter.key, value: encoding.type.encode(encoding.schemaId, letter) }
 }
 
+/** Stands for records [from, to) of a partition, which were deleted before anything could become of them. */
+export function encodeLostRange(
+  encoding: DeadLetterEncoding,
+  input: { readonly topic: string; readonly generation: string },
+  range: { readonly partition: number; readonly from: number; readonly to: number },
+): OutgoingRecord {
+  const letter: DeadLetter = {
+    stage: encoding.stage,
+    pipeline: encoding.pipeline,
+    reason: 'retention_lost',
+    kind: 'retention_lost',
+    message: `offsets ${range.from} to ${range.to - 1} were deleted before they were read`,
+    tenant: '',
+    event_id: null,
+    topic: input.topic,
+    partition: range.partition,
+    source_generation: input.generation,
+    source_offset: range.from,
+    origin_generation: '',
+    origin_offset: -1,
+    schema_id: null,
+    key: null,
+    value: Buffer.alloc(0),
+    headers: {},
+    attempts: 1,
+    failed_at: encoding.clock.now(),
+    replay_of: null,
+    original_bytes: null,
+  }
+  return { key: null, value: encoding.type.encode(encoding.schemaId, letter) }
+}
+
 function fitting(letter: DeadLetter): DeadLetter {
   const original = (letter.key?.length ?? 0) + letter.value.length + headersBytes(letter.headers)
   if (original + besides(letter) <= MAX_LETTER_BYTES) return letter

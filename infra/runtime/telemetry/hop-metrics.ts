@@ -1,4 +1,4 @@
-import type { HopObserver } from '../kafka/hop.ts'
+import type { HopObserver } from '../kafka/hop/lane-hop.ts'
 import type { Metrics } from './metrics.ts'
 
 /** What every hop of a stage counts, by the hop's name. */
@@ -10,6 +10,11 @@ export function hopMetrics(metrics: Metrics): (hop: string) => HopObserver {
   const busy = metrics.counter('millrace_busy_seconds_total', 'Time in handlers and in writing', labels)
   const retries = metrics.counter('millrace_retries_total', 'Rounds tried again', ['hop', 'code'])
   const deferrals = metrics.counter('millrace_deferrals_total', 'Times that a lane had to wait', ['hop', 'code'])
+  const stopped = metrics.gauge('millrace_partition_stopped', '1 = an operator has to look', [
+    'hop',
+    'partition',
+    'code',
+  ])
   return (hop) => ({
     settled(round) {
       recordsIn.add(round.recordsIn, { hop })
@@ -19,5 +24,6 @@ export function hopMetrics(metrics: Metrics): (hop: string) => HopObserver {
     },
     retrying: ({ code }) => retries.add(1, { hop, code }),
     deferred: ({ code }) => deferrals.add(1, { hop, code }),
+    stopped: ({ partition, code }) => stopped.set(1, { hop, partition: String(partition), code }),
   })
 }

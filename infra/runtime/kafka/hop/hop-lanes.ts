@@ -3,8 +3,10 @@ import type { Clock } from '../../clock.ts'
 import { describeError, fateOf, MillraceError, retryable } from '../../errors.ts'
 import type { ColumnBatch } from '../consumer/column-batch.ts'
 import type { Committed, LaneHooks, LaneSource } from '../consumer/lane-source.ts'
+import type { LostRange } from '../consumer/start-position.ts'
 import type { LaneClaims, LaneTopics, LaneWriter } from '../exactly-once/lane-writer.ts'
 import type { BatchHandler } from '../outcome.ts'
+import type { RecordColumns } from '../record-batches/columns.ts'
 import { createHopLane, type HopLane } from './hop-lane.ts'
 import type { HopObserver } from './lane-hop.ts'
 import { createUnended, type OriginOf } from './unended.ts'
@@ -15,6 +17,10 @@ export interface HopLanesOptions {
   readonly originOf: OriginOf
   /** The handler's own. */
   readonly begin: NonNullable<BatchHandler['begin']>
+  /** The dead letter that stands for records which retention took. */
+  readonly lostLetter: (range: LostRange) => RecordColumns
+  /** What becomes of the partition after that. */
+  readonly goOnAfterRetentionLost: boolean
   /** Where a partition begins, for a reader that keeps its own positions; by default at what is committed. */
   readonly startAt?: ((partition: number) => Promise<number>) | undefined
   readonly retry: Backoff
@@ -33,6 +39,10 @@ export interface HopLanes {
   /** For the source. Partitions are opened once `use` was called. */
   readonly hooks: LaneHooks
   use(source: LaneSource): void
+  /** For the source: accounts for records that retention took, once. Never resolves when the partition has to stop. */
+  retentionLost(range: LostRange): Promise<number>
+  /** Every partition goes back to where `startAt` says now; what is out is forgotten. */
+  restart(): Promise<void>
   get(partition: number): HopLane | undefined
   /** A batch that was taken. Called in the order of the batches. */
   add(batch: ColumnBatch): void
@@ -157,8 +167,40 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
     }
   }
 
+  /** As `goBack`, for all partitions, and at once. */
+  async function restart(): Promise<void> {
+    const source = await joined.promise
+    await Promise.all(
+      [...lanes.values()].map(async (lane) => {
+        const { partition } = lane
+        const offset = await options.startAt?.(partition)
+        if (offset === undefined) return
+        await options.begin(partition, offset, stopping)
+        if (!isCurrent(lane)) return
+        void lane.end()
+        openLane(source, partition, lane.writer, lane.metadata())
+        source.rewind(partition, offset, 0)
+      }),
+    )
+  }
+
+  async function retentionLost(range: LostRange): Promise<number> {
+    const { partition, from, to } = range
+    const lane = lanes.get(partition)
+    if (lane === undefined) throw retryable('lane_lost', `partition ${partition} is not claimed`)
+    await lane.flushed()
+    // after a restart its letter may be there
+    if (!lane.writer.tail.ended(from, null)) await lane.writer.write(options.lostLetter(range), null, from)
+    const message = `offsets ${from} to ${to - 1} of partition ${partition} were deleted before they were read`
+    observer.stopped({ partition, code: 'retention_lost', message })
+    if (options.goOnAfterRetentionLost) return to
+    return await new Promise<never>(() => {})
+  }
+
   return {
     use: joined.resolve,
+    retentionLost,
+    restart,
     get: (partition) => lanes.get(partition),
     add: (batch) => lanes.get(batch.partition)?.add(batch),
     async flushed() {

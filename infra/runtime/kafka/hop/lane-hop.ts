@@ -5,12 +5,14 @@ import type { Started } from '../../lifecycle/scope.ts'
 import type { TakeLimits } from '../batch-source.ts'
 import type { ColumnBatch } from '../consumer/column-batch.ts'
 import type { LaneHooks, LaneSource } from '../consumer/lane-source.ts'
-import type { DeadLetterEncoding } from '../dead-letters.ts'
+import type { LostRange } from '../consumer/start-position.ts'
+import { type DeadLetterEncoding, encodeLostRange } from '../dead-letters.ts'
 import type { LaneClaims, LaneTopics } from '../exactly-once/lane-writer.ts'
 import { type BatchHandler, openOutcome, type SealedOutcome } from '../outcome.ts'
 import type { Decision } from './hop-lane.ts'
 import { createHopLanes } from './hop-lanes.ts'
 import { OUTGOING_LIMITS, outgoing } from './outgoing.ts'
+import { slicesOf } from './slices.ts'
 import type { OriginOf } from './unended.ts'
 
 /**
@@ -21,7 +23,10 @@ import type { OriginOf } from './unended.ts'
  */
 export interface LaneHopOptions {
   /** Joins the group; the hooks are the hop's. Resolves without waiting for a partition to be opened. */
-  readonly startSource: (hooks: LaneHooks) => Promise<Started<LaneSource>>
+  readonly startSource: (
+    hooks: LaneHooks,
+    onRetentionLost: (range: LostRange) => Promise<number>,
+  ) => Promise<Started<LaneSource>>
   readonly claims: LaneClaims
   readonly handler: BatchHandler
   readonly input: LaneTopics['input']
@@ -30,6 +35,10 @@ export interface LaneHopOptions {
   readonly deadLetters: DeadLetterEncoding & { readonly topic: string }
   /** The coordinates in the events topic of an input record; null = unknown. */
   readonly originOf: OriginOf
+  /** Other inputs whose dead letters may end records of this one; their writers are fenced, too. */
+  readonly alsoFence?: readonly string[]
+  /** When records were deleted before they were read: true = the partition goes on behind them, else it stops. */
+  readonly goOnAfterRetentionLost?: boolean
   /** Where a partition begins, for a reader that keeps its own positions; by default at what is committed. */
   readonly startAt?: ((partition: number) => Promise<number>) | undefined
   readonly limits: TakeLimits
@@ -77,6 +86,8 @@ export interface LaneHop {
   readonly ended: Promise<void>
   /** Time since the oldest handler in work began or was last tried; 0 while none is. What liveness looks at. */
   workingForMs(): number
+  /** Every partition goes back to where `startAt` says now; what is out, and what is queued, is forgotten. */
+  restart(): Promise<void>
 }
 
 /** `stop` ends the intake, lets what is in work finish, or gives it up when it waits to be tried again, and leaves the group. */
@@ -94,7 +105,13 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
       input,
       output: output?.topic ?? null,
       deadLetters: deadLetters.topic,
+      ...(options.alsoFence === undefined ? {} : { alsoFence: options.alsoFence }),
     }),
+    lostLetter(range) {
+      const { key, value } = encodeLostRange(deadLetters, input, range)
+      return { length: 1, timestamps: clock.now(), keys: slicesOf([key]), values: slicesOf([value]), headers: null }
+    },
+    goOnAfterRetentionLost: options.goOnAfterRetentionLost ?? false,
     originOf: options.originOf,
     begin: async (partition, from, signal) => await handler.begin?.(partition, from, signal),
     startAt: options.startAt,
@@ -179,7 +196,7 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
     await lanes.flushed()
   }
 
-  const started = await options.startSource(lanes.hooks)
+  const started = await options.startSource(lanes.hooks, lanes.retentionLost)
   const source = started.value
   lanes.use(source)
   const ended = Promise.race([failed.promise, loop()])
@@ -189,6 +206,7 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
     value: {
       source,
       ended,
+      restart: lanes.restart,
       workingForMs: () => (working.size === 0 ? 0 : clock.monotonic() - Math.min(...working.values())),
     },
     async stop() {

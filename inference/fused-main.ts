@@ -1,0 +1,49 @@
+import { once, registerContract, startStageHop } from '../infra/runtime/stage-hop.ts'
+import { runStage } from '../infra/runtime/stage-process.ts'
+import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
+import { PROCESSORS } from '../processors/config.ts'
+import { createVectorsOfBatches } from '../processors/process-batch.ts'
+import { startProcessing } from '../processors/start-processing.ts'
+import { consumerGroup, stageTopic } from '../schemas/topics.ts'
+import { INFERENCE } from './config.ts'
+import { createFusedBatch } from './fused-batch.ts'
+import { createInstruments } from './instruments.ts'
+import { PREDICTIONS_OUTPUT } from './score-batch.ts'
+import { startModels } from './start-models.ts'
+
+const { maxRows, ...inference } = INFERENCE
+const FUSED = { ...PROCESSORS, ...inference, maxRowsPerRun: maxRows }
+
+/**
+ * Processors and inference in one process, without the features topic between them. A member of the processors' group, so
+ * that each partition of events is worked on here or there.
+ */
+await runStage('fused', FUSED, async (context, own) => {
+  const { pipeline, clock, metrics } = context
+  const output = stageTopic(pipeline.name, PREDICTIONS_OUTPUT)
+  const models = await startModels(context)
+  const { schemaId } = await once(context, 'prediction schema', () => registerContract(context, 'prediction', output))
+  const processing = await startProcessing(context, own)
+
+  await startStageHop(context, {
+    name: 'fused',
+    group: consumerGroup(pipeline.name, 'processors'),
+    topic: pipeline.event.topic,
+    output: { name: PREDICTIONS_OUTPUT, topic: output },
+    alsoFence: [stageTopic(pipeline.name, 'features')],
+    limits: { maxRows: own.maxRows, maxBytes: own.maxBytes, lingerMs: own.lingerMs },
+    handler: processing.filtered(
+      createFusedBatch({
+        vectorsOf: createVectorsOfBatches(processing.deps(schemaId)),
+        featureSet: pipeline.featureSet.digest,
+        models,
+        schemaId,
+        choice: pipeline.model,
+        maxRows: own.maxRowsPerRun,
+        clock,
+        observer: createInstruments(metrics),
+      }),
+    ),
+    observer: hopMetrics(metrics)('fused'),
+  })
+})
