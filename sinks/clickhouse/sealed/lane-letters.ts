@@ -1,8 +1,10 @@
 import { fateOf, retryable } from '../../../infra/runtime/errors.ts'
 import type { Committed } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
-import type { DeadLetterEncoding } from '../../../infra/runtime/kafka/dead-letters.ts'
+import type { LostRange } from '../../../infra/runtime/kafka/consumer/start-position.ts'
+import { type DeadLetterEncoding, encodeLostRange } from '../../../infra/runtime/kafka/dead-letters.ts'
 import type { LaneClaims, LaneTopics, LaneWriter } from '../../../infra/runtime/kafka/exactly-once/lane-writer.ts'
 import { OUTGOING_LIMITS, outgoing } from '../../../infra/runtime/kafka/hop/outgoing.ts'
+import { slicesOf } from '../../../infra/runtime/kafka/hop/slices.ts'
 import type { Rejection, SealedOutcome } from '../../../infra/runtime/kafka/outcome.ts'
 import type { RejectedRecord } from './chunk.ts'
 
@@ -25,6 +27,8 @@ export interface LaneLetters {
    * when what was written is not known: `claimAgain`, then call it again for those that have not `ended`.
    */
   write(rejected: readonly RejectedRecord[], attempts: number, upTo: number): Promise<void>
+  /** The letter that stands for records which retention took. */
+  writeLost(range: LostRange): Promise<void>
   claimAgain(position: number): Promise<void>
   close(): Promise<void>
 }
@@ -64,6 +68,12 @@ export async function claimLetters(
         for (const part of outgoing(outcome, options).parts) latest = await writer.write(part.deadLetters, null, upTo)
       }
       mark = latest
+    },
+    async writeLost(range) {
+      const { key, value } = encodeLostRange(deadLetters, input, range)
+      const timestamps = deadLetters.clock.now()
+      const letter = { length: 1, timestamps, keys: slicesOf([key]), values: slicesOf([value]), headers: null }
+      mark = await writer.write(letter, null, range.from)
     },
     async claimAgain(position) {
       await writer.close()

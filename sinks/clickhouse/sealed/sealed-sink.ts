@@ -1,23 +1,28 @@
 import type { AvroReader } from '../../../infra/runtime/avro/avro-reader.ts'
 import type { Backoff } from '../../../infra/runtime/backoff.ts'
 import type { Clock } from '../../../infra/runtime/clock.ts'
-import { MillraceError, retryable } from '../../../infra/runtime/errors.ts'
+import { describeError, MillraceError, retryable } from '../../../infra/runtime/errors.ts'
 import type { TakeLimits } from '../../../infra/runtime/kafka/batch-source.ts'
 import type { Committed, LaneHooks, LaneSource } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
+import type { LostRange } from '../../../infra/runtime/kafka/consumer/start-position.ts'
 import type { Started } from '../../../infra/runtime/lifecycle/scope.ts'
 import type { RowKind } from '../stored-row.ts'
 import type { ChunkLimits } from './chunk.ts'
 import { rowEncoder } from './encode-row.ts'
 import { createInsertPace } from './insert-pace.ts'
-import { claimLetters, type LetterTopics } from './lane-letters.ts'
-import { decodeMetadata } from './pend.ts'
-import { type LaneStart, type SealedLane, startSealedLane } from './sealed-lane.ts'
+import { claimLetters, type LaneLetters, type LetterTopics } from './lane-letters.ts'
+import { decodeMetadata, type SealedMetadata } from './pend.ts'
+import { createRecordQueue } from './record-queue.ts'
+import { type SealedLane, type SealedLaneDeps, startSealedLane } from './sealed-lane.ts'
 import type { SealedSinkObserver } from './sealed-observer.ts'
 import type { SealedStore } from './sealed-store.ts'
 
 export interface SealedSinkOptions<T> {
   /** Joins the group; the hooks are the sink's. */
-  readonly startSource: (hooks: LaneHooks) => Promise<Started<LaneSource>>
+  readonly startSource: (
+    hooks: LaneHooks,
+    onRetentionLost: (range: LostRange) => Promise<number>,
+  ) => Promise<Started<LaneSource>>
   readonly topic: string
   /** Partitions of the topic. */
   readonly partitions: number
@@ -28,9 +33,13 @@ export interface SealedSinkOptions<T> {
   readonly letters: LetterTopics | null
   readonly limits: ChunkLimits
   readonly insertsPerSecond: number
+  /** When records were deleted before they were read: true = the partition goes on behind them, else it stops. */
+  readonly goOnAfterRetentionLost: boolean
   readonly retry: Backoff
   readonly clock: Clock
   readonly observer: SealedSinkObserver
+  /** How an operator lets a partition go on at an offset. */
+  readonly repairCommand: SealedLaneDeps['repairCommand']
 }
 
 export interface SealedSink {
@@ -44,24 +53,18 @@ export interface SealedSink {
 /** Chunks are closed by their lanes, so the source never waits for more. */
 const TAKE: TakeLimits = { maxRows: 50_000, maxBytes: 16_777_216, lingerMs: 0 }
 
-const MENDED_BY_HAND = new Set([
-  'metadata_unreadable',
-  'foreign_position',
-  'foreign_record',
-  'output_truncated',
-  'topic_recreated',
-])
-
 /**
  * Stores each record of a topic in one table of ClickHouse, exactly once: by chunks that are announced in the commit of their
- * position before they are inserted (land-chunk.ts). What cannot be stored becomes a dead letter, once. `stop` lands
- * what is there; while ClickHouse is away it leaves that to the next owner of the partition instead.
+ * position before they are inserted (land-chunk.ts). What cannot be stored becomes a dead letter, once. A partition whose logs
+ * do not add up stops, and the others flow on. `stop` lands what is there; while ClickHouse is away it leaves that to the next
+ * owner of the partition.
  */
 export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise<Started<SealedSink>> {
-  const { topic, reader, store, limits, retry, clock, observer } = options
+  const { topic, reader, observer } = options
   const lanes = new Map<number, SealedLane>()
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
+  const joining = Promise.withResolvers<LaneSource>()
   const encode = rowEncoder(options.rows)
   const pace = createInsertPace({
     perSecond: options.insertsPerSecond,
@@ -70,17 +73,21 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
 
   const hooks: LaneHooks = {
     async open(partition, committed, signal) {
-      const { metadata, letters } = await take(partition, committed, signal)
-      if (signal.aborted) {
-        await letters?.close()
-        throw retryable('lane_lost', `${topic}/${partition} was taken away while it was opened`)
+      const source = await joining.promise
+      const taken = await takeOrStop(source, partition, committed, signal)
+      if (taken === null || signal.aborted) {
+        await taken?.letters?.close()
+        throw retryable('lane_lost', `${topic}/${partition} was taken away before it was opened`)
       }
-      const isClear = !(metadata instanceof MillraceError) && metadata.pend === null
-      const position = isClear ? (letters?.resumeAt ?? committed.offset) : committed.offset
-      const lane = startSealedLane(
-        { topic, source: source(), reader, encode, store, limits, pace, retry, clock, observer },
-        { partition, position, metadata, letters },
-      )
+      const { metadata, letters } = taken
+      const position = metadata.pend === null ? (letters?.resumeAt ?? committed.offset) : committed.offset
+      const queue = createRecordQueue({
+        reader,
+        encode,
+        ended: (offset) => letters?.ended(offset) ?? false,
+        mayReject: letters !== null,
+      })
+      const lane = startSealedLane({ ...options, source, pace }, { partition, position, metadata, queue, letters })
       lane.ended.catch((error: unknown) => failure.reject(error))
       lanes.set(partition, lane)
       return position
@@ -94,28 +101,37 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
     },
   }
 
-  /** What its last owner left. What only somebody can mend stops this partition, and no other. */
-  async function take(
+  /** What the last owner left. Null when only somebody could mend it, and the partition was taken away. */
+  async function takeOrStop(
+    source: LaneSource,
     partition: number,
     committed: Committed,
     signal: AbortSignal,
-  ): Promise<Pick<LaneStart, 'metadata' | 'letters'>> {
+  ): Promise<{ readonly metadata: SealedMetadata; readonly letters: LaneLetters | null } | null> {
     try {
       const metadata = decodeMetadata(committed.metadata, committed.offset)
       if (options.letters === null) return { metadata, letters: null }
       const from = { offset: committed.offset, metadata: metadata.mark }
-      const ownership = { partition, signal, confirm: () => source().confirm(partition) }
+      const ownership = { partition, signal, confirm: () => source.confirm(partition) }
       return { metadata, letters: await claimLetters(options.letters, from, ownership) }
     } catch (error) {
-      if (!(error instanceof MillraceError) || !MENDED_BY_HAND.has(error.code)) throw error
-      return { metadata: error, letters: null }
+      if (!(error instanceof MillraceError) || error.fate === 'retry') throw error
+      observer.stopped({ partition, ...describeError(error) })
+      await aborted(signal)
+      return null
     }
   }
 
-  let started: Started<LaneSource> | null = null
-  const source = (): LaneSource => {
-    if (started === null) throw retryable('lane_lost', `${topic}: the group is being joined`)
-    return started.value
+  async function retentionLost(range: LostRange): Promise<number> {
+    const { partition, from, to } = range
+    const lane = lanes.get(partition)
+    if (lane === undefined) throw retryable('lane_lost', `${topic}/${partition} is not open`)
+    await lane.skipLost(range)
+    const lost = `${topic}/${partition}: offsets ${from} to ${to - 1} were deleted before they were read`
+    const command = options.repairCommand(partition, to)
+    observer.stopped({ partition, code: 'retention_lost', message: `${lost}. To go on behind them: ${command}` })
+    if (options.goOnAfterRetentionLost) return to
+    return await new Promise<never>(() => {})
   }
 
   async function loop(from: LaneSource): Promise<void> {
@@ -129,8 +145,8 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
     await Promise.race([failure.promise, Promise.all(open.map((lane) => lane.ended))])
   }
 
-  const joined = await options.startSource(hooks)
-  started = joined
+  const joined = await options.startSource(hooks, retentionLost)
+  joining.resolve(joined.value)
   const ended = loop(joined.value)
   // the owner awaits `ended` or `stop`; a failure before that must not count as unhandled
   ended.catch(() => {})
@@ -145,9 +161,15 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
       try {
         await ended
       } finally {
+        for (const lane of lanes.values()) lane.finish()
         await joined.stop()
         await options.letters?.claims.close()
       }
     },
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
 }

@@ -1,0 +1,47 @@
+import type { SettledRound } from '../../../infra/runtime/kafka/hop/lane-hop.ts'
+import type { Chunk, RejectedRecord, RowSource } from './chunk.ts'
+import { unstored } from './encode-row.ts'
+import type { Landed } from './land-chunk.ts'
+import type { LandedChunk } from './sealed-observer.ts'
+
+/** What the decoder or the store gave up, in the order of the log; not what is there from an earlier attempt. */
+export function rejectedOf(chunk: Chunk, { refused, stored }: Landed): readonly RejectedRecord[] {
+  const rejected = chunk.rejected.filter(({ batch, index }) => !stored.has(batch.offset(index)))
+  for (const [row, message] of refused) {
+    const { batch, index, origin } = chunk.sources[row] as RowSource
+    rejected.push({ batch, index, rejection: unstored('unstorable', message, origin) })
+  }
+  return rejected.sort((a, b) => a.batch.offset(a.index) - b.batch.offset(b.index))
+}
+
+export function roundOf(
+  chunk: Chunk,
+  { refused, stored }: Landed,
+  rejected: readonly RejectedRecord[],
+  busyMs: number,
+): { readonly settled: SettledRound; readonly news: Omit<LandedChunk, 'table'> } {
+  const rejectedByReason = new Map<string, number>()
+  for (const { rejection } of rejected) {
+    rejectedByReason.set(rejection.reason, (rejectedByReason.get(rejection.reason) ?? 0) + 1)
+  }
+  let copies = 0
+  for (const count of stored.values()) copies += count - 1
+  return {
+    settled: {
+      recordsIn: chunk.records,
+      recordsOut: chunk.records - rejected.length,
+      rejectedByReason,
+      batches: 1,
+      deferredLanes: 0,
+      largestBatch: chunk.records,
+      busyMs,
+    },
+    news: {
+      rows: chunk.lines.length - refused.size,
+      refused: refused.size,
+      copies,
+      latenciesMs: chunk.latenciesMs,
+      busyMs,
+    },
+  }
+}
