@@ -37,5 +37,7 @@ try {
   else console.error(`millrace: ${describeError(error).message}`)
   process.exitCode = 1
 }
+// what was printed into a pipe is on its way still, and would be cut off
+await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
 // everything is closed by now; a socket that kafkajs lost sight of in an outage would hold the process for minutes
 process.exit()
