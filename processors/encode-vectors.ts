@@ -58,6 +58,34 @@ export function createVectorEncoder(
     format.room
   let view: DataView = new DataView(new ArrayBuffer(0))
   let viewed: Buffer | null = null
+  /** Where the last row's fields from ingested_at to the count of the features lie, and what they hold. */
+  const block = { start: 0, length: 0, ingestedAt: Number.NaN, schemaId: 0, origin: 0, source: 0, offsetBytes: 0 }
+
+  /** Those fields are the same in almost every row, but for its offset. */
+  function writeBlock(target: Buffer, start: number, ingestedAt: number, schemaId: number, offset: number): number {
+    if (ingestedAt === block.ingestedAt && schemaId === block.schemaId) {
+      target.copyWithin(start, block.start, block.start + block.length)
+      const origin = start + block.origin
+      if (writeLong(target, origin, offset) - origin === block.offsetBytes) {
+        writeLong(target, start + block.source, offset)
+        return start + block.length
+      }
+    }
+    let at = writeLong(target, start, ingestedAt)
+    at = writeLong(target, at, schemaId)
+    at = copyBytes(target, at, generation, 0, generation.length)
+    const origin = at
+    at = writeLong(target, at, offset)
+    const offsetBytes = at - origin
+    at = copyBytes(target, at, generation, 0, generation.length)
+    const source = at
+    at = writeLong(target, at, offset)
+    at = copyBytes(target, at, setAndCount, 0, setAndCount.length)
+    Object.assign(block, { start, length: at - start, ingestedAt, schemaId, offsetBytes })
+    block.origin = origin - start
+    block.source = source - start
+    return at
+  }
 
   function textOrSlice(target: Buffer, at: number, text: string | undefined, start: number, length: number): number {
     if (start >= 0) return copyString(target, at, bytes, start, length)
@@ -85,8 +113,8 @@ export function createVectorEncoder(
       if (viewed !== target) {
         viewed = target
         view = new DataView(target.buffer, target.byteOffset, target.length)
+        block.ingestedAt = Number.NaN
       }
-      const offset = batch.offsets[row] as number
       let at = copyBytes(target, start, header, 0, WIRE_HEADER_BYTES)
       at = copyString(target, at, bytes, rows.idStarts[row] as number, rows.idLengths[row] as number)
       at =
@@ -101,13 +129,13 @@ export function createVectorEncoder(
         rows.segmentLengths[row] as number,
       )
       at = writeLong(target, at, rows.times[row] as number)
-      at = writeLong(target, at, batch.timestamps[row] as number)
-      at = writeLong(target, at, schemaIds[row] as number)
-      at = copyBytes(target, at, generation, 0, generation.length)
-      at = writeLong(target, at, offset)
-      at = copyBytes(target, at, generation, 0, generation.length)
-      at = writeLong(target, at, offset)
-      at = copyBytes(target, at, setAndCount, 0, setAndCount.length)
+      at = writeBlock(
+        target,
+        at,
+        batch.timestamps[row] as number,
+        schemaIds[row] as number,
+        batch.offsets[row] as number,
+      )
       const { features } = rows
       for (let from = row * width, end = from + width; from < end; from++) {
         view.setFloat32(at, features[from] as number, true)

@@ -4,6 +4,8 @@ import type { ColumnLane } from '../infra/runtime/vectors.ts'
 import { createFeaturesOfBatch } from './features-of-batch.ts'
 import { createVectorsOfBatches, type VectorsOfBatchesDeps } from './vectors-of-batches.ts'
 
+export { createVectorsOfBatches } from './vectors-of-batches.ts'
+
 /** Name of the processors' output, and of the topic's last part. */
 export const FEATURES_OUTPUT = 'features'
 

@@ -17,7 +17,9 @@ function contracts(): readonly [file: string, text: string] {
 }
 
 async function pipelines(): Promise<readonly (readonly [file: string, text: string])[]> {
-  const folders = globSync(['infra/sample/*/pipeline.ts', 'test/fixtures/pipelines/*/pipeline.ts'], { cwd: ROOT })
+  const folders = globSync(['infra/{sample,bench}/*/pipeline.ts', 'test/fixtures/pipelines/*/pipeline.ts'], {
+    cwd: ROOT,
+  })
   return Promise.all(
     folders.map(path.dirname).map(async (folder) => {
       const text = pipelineTypes(await loadRecords(path.join(ROOT, folder)))

@@ -5,7 +5,7 @@ import { categoryIndex } from './category-index.ts'
 import type { DecodedRows } from './decoded-rows.ts'
 import { TIME_END_MS } from './event-facts.ts'
 import type { LookupSites } from './lookup-sites.ts'
-import { type PlannedField, planWriter, type WriterPlan } from './writer-plan.ts'
+import { type PlannedField, type PlannedScalar, planWriter, type WriterPlan } from './writer-plan.ts'
 
 /**
  * Decodes the rows below `length` whose schema id is `schemaId`, each a value in the wire format of at least 5 bytes:
@@ -36,10 +36,13 @@ export function generateDecoder(
   const keyParts = sites.map((site) => site.by)
   const needed = neededFields(pipeline, keyParts)
   const plan = planWriter(writer, event.schema, new Set(needed))
-  if (plan === null || !plan.fields.some((field) => field.read === event.idField && field.kind === 'string'))
-    return null
+  if (plan === null || !hasText(plan, event.idField)) return null
   const code = new Code(needed, plan, pipeline, keyParts)
   return code.compile()
+}
+
+function hasText({ fields }: WriterPlan, name: string): boolean {
+  return fields.some((field) => !('skip' in field) && field.read === name && field.kind === 'string')
 }
 
 function neededFields(pipeline: CompiledPipeline, keyParts: readonly (readonly KeyPart[])[]): readonly string[] {
@@ -75,7 +78,7 @@ class Code {
   readonly #pipeline: CompiledPipeline
   readonly #keyParts: readonly (readonly KeyPart[])[]
   readonly #constants: unknown[] = []
-  readonly #fields = new Map<string, PlannedField & { readonly read: string }>()
+  readonly #fields = new Map<string, PlannedScalar>()
   readonly #texts = new Set<number>()
 
   constructor(
@@ -88,7 +91,9 @@ class Code {
     this.#plan = plan
     this.#pipeline = pipeline
     this.#keyParts = keyParts
-    for (const field of plan.fields) if (field.read !== null) this.#fields.set(field.read, field)
+    for (const field of plan.fields) {
+      if ('kind' in field && field.read !== null) this.#fields.set(field.read, field)
+    }
   }
 
   compile(): DecodeRows {
@@ -134,12 +139,13 @@ class Code {
     return this.#needed.indexOf(name)
   }
 
-  #field(name: string): (PlannedField & { readonly read: string }) | null {
+  #field(name: string): PlannedScalar | null {
     return this.#fields.get(name) ?? null
   }
 
   #declarations(): readonly string[] {
-    return this.#needed.map((name, at) => {
+    const moved = this.#needed.length
+    const needed = this.#needed.map((name, at) => {
       const field = this.#field(name)
       if (field === null) {
         const value = this.#plan.defaults.get(name) ?? null
@@ -147,13 +153,15 @@ class Code {
       }
       return `let n${at} = false, v${at} = 0${field.kind === 'string' ? `, s${at} = 0, l${at} = 0` : ''}`
     })
+    return [...needed, `let n${moved} = false, v${moved} = 0, s${moved} = 0, l${moved} = 0`]
   }
 
   #read(field: PlannedField): readonly string[] {
-    if (field.read === null) {
+    if ('skip' in field) {
       return ['cursor.at = pos', `if (!${this.#constant(field.skip)}(cursor)) continue`, 'pos = cursor.at']
     }
-    const at = this.#indexOf(field.read)
+    // behind those that are needed: fields that are moved over share one
+    const at = field.read === null ? this.#needed.length : this.#indexOf(field.read)
     const value = this.#readValue(field, at)
     if (field.union === null) return value
     const { valueAt, nullAt } = field.union
@@ -166,7 +174,7 @@ class Code {
     ]
   }
 
-  #readValue({ kind, symbols }: PlannedField & { readonly read: string }, at: number): readonly string[] {
+  #readValue({ kind, symbols }: PlannedScalar, at: number): readonly string[] {
     switch (kind) {
       case 'boolean':
         return ['if (pos >= end) continue', `v${at} = bytes[pos++]`]
@@ -301,12 +309,15 @@ class Code {
   }
 }
 
-/** Inline for the one byte that most have. */
+/** Inline for the one or two bytes that most have. */
 function readLong(name: string): readonly string[] {
   return [
     'if (pos >= end) continue',
     'b = bytes[pos]',
     `if (b < 0x80) { ${name} = (b >>> 1) ^ -(b & 1); pos++ }`,
+    'else if (pos + 1 < end && bytes[pos + 1] < 0x80) {',
+    `b = (b & 0x7f) | (bytes[pos + 1] << 7); ${name} = (b >>> 1) ^ -(b & 1); pos += 2`,
+    '}',
     `else { cursor.at = pos; ${name} = cursor.long(); if (${name} !== ${name}) continue; pos = cursor.at }`,
   ]
 }

@@ -11,17 +11,17 @@ import { compileSkip, type Skip } from './skip.ts'
 export type ScalarKind = 'string' | 'enum' | 'boolean' | 'int' | 'long' | 'float' | 'double'
 
 /** One field of the writer's record, in its order. */
-export type PlannedField =
-  | { readonly read: null; readonly skip: Skip }
-  | {
-      /** Name of the field in the pipeline's schema. */
-      readonly read: string
-      readonly kind: ScalarKind
-      /** Symbols of an enum, by the writer's index. */
-      readonly symbols: readonly string[]
-      /** Of a union: the index of the value, and of null (-1 = never null). */
-      readonly union: { readonly valueAt: number; readonly nullAt: number } | null
-    }
+export type PlannedField = PlannedScalar | { readonly skip: Skip }
+
+export interface PlannedScalar {
+  /** Name of the field in the pipeline's schema; null = it is moved over. */
+  readonly read: string | null
+  readonly kind: ScalarKind
+  /** Symbols of an enum, by the writer's index. */
+  readonly symbols: readonly string[]
+  /** Of a union: the index of the value, and of null (-1 = never null). */
+  readonly union: { readonly valueAt: number; readonly nullAt: number } | null
+}
 
 export interface WriterPlan {
   readonly fields: readonly PlannedField[]
@@ -80,17 +80,13 @@ function planField(name: string, type: AvroType, target: AvroType | null, needed
   const from = scalarIn(type)
   const to = target === null ? null : scalarIn(target)
   const fits = from !== null && to !== null && resolves(from, to)
-  if (needed) return fits ? { read: name, kind: from.kind, symbols: from.symbols, union: from.union } : null
-  if (target !== null && !fits && !sameType(type, target, [])) return null
+  if (fits) return { ...from, read: needed ? name : null }
+  if (needed || (target !== null && !sameType(type, target, []))) return null
   const skip = compileSkip(type, target !== null)
-  return skip === null ? null : { read: null, skip }
+  return skip === null ? null : { skip }
 }
 
-interface ScalarIn {
-  readonly kind: ScalarKind
-  readonly symbols: readonly string[]
-  readonly union: { readonly valueAt: number; readonly nullAt: number } | null
-}
+type ScalarIn = Omit<PlannedScalar, 'read'>
 
 /** The single value that a type holds, and where it stands in the type's union. */
 function scalarIn(type: AvroType): ScalarIn | null {
