@@ -1,8 +1,8 @@
 /**
  * 1. Handlers and fates
  *
- * A stage is a handler between a source and a writer. It is given batches, one per partition, as outcomes to fill in, and
- * must give every record exactly one fate. The loop around it (infra/runtime/kafka/hop.ts) turns fates into effects: dead
+ * A stage is a handler between a source and the logs it writes. It is given batches, one per partition, as outcomes to fill in, and
+ * must give every record exactly one fate. The loop around it (infra/runtime/kafka/hop/lane-hop.ts) turns fates into effects: dead
  * letters first, then outputs, then the commit. A handler does no Kafka itself, so it is tested without one.
  */
 import { expect, test } from 'vitest'

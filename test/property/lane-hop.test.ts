@@ -1,18 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
-import { systemClock } from '../../infra/runtime/clock.ts'
-import { type LaneHop, startLaneHop } from '../../infra/runtime/kafka/hop/lane-hop.ts'
 import type { BatchHandler } from '../../infra/runtime/kafka/outcome.ts'
-import type { Started } from '../../infra/runtime/lifecycle/scope.ts'
-import { readContract } from '../../infra/runtime/stage-hop.ts'
-import type { DeadLetter } from '../../schemas/generated/records.ts'
-import { type MemoryLane, memoryClaims, memoryLane, startMemoryLaneSource } from '../support/memory-lanes.ts'
-
-const type = parseAvroSchema(await readContract('dead-letter'), 'dead-letter')
-const letterOf = (value: Buffer): DeadLetter => type.readerOf(type)(value) as DeadLetter
-const sourceOf = (value: Buffer): number =>
-  value[0] === 'o'.charCodeAt(0) ? Number(value.toString().slice(1)) : letterOf(value).source_offset
+import { memoryLanes, memorySourceOf, startMemoryHop } from '../support/memory-hop.ts'
+import { type MemoryLane, memoryClaims } from '../support/memory-lanes.ts'
 
 const turns = async (count: number): Promise<void> => {
   for (let left = count; left > 0; left--) await new Promise((resolve) => setImmediate(resolve))
@@ -54,39 +44,18 @@ function executors(faults: Faults, bad: ReadonlySet<number>): BatchHandler {
   }
 }
 
-async function start(lanes: ReadonlyMap<number, MemoryLane>, faults: Faults, bad: ReadonlySet<number>) {
-  let source: Awaited<ReturnType<typeof startMemoryLaneSource>> | undefined
-  const claims = memoryClaims(lanes, {
-    sourceOf,
-    pause: () => turns(faults.next() % 4),
-    failure: () => (faults.next() < 5 ? { landed: faults.next() < 50 } : null),
-  })
-  const hop: Started<LaneHop> = await startLaneHop({
-    startSource: async (hooks) => {
-      source = await startMemoryLaneSource(lanes, hooks, { batchRows: 1 + (faults.next() % 9), maxBatchesOut: 4 })
-      return source
-    },
-    claims,
+function start(lanes: ReadonlyMap<number, MemoryLane>, faults: Faults, bad: ReadonlySet<number>) {
+  return startMemoryHop({
+    lanes,
     handler: executors(faults, bad),
-    input: { topic: 'p.in', generation: 'generation' },
-    output: { name: 'out', topic: 'p.out' },
-    deadLetters: {
-      stage: 's',
-      pipeline: 'p',
-      type,
-      schemaId: 7,
-      replayOfHeader: 'millrace-replay-of',
-      clock: systemClock,
-      topic: 'p.dead-letters',
-    },
-    originOf: (batch, index) => ({ generation: batch.generation, offset: batch.offset(index) }),
-    limits: { maxRows: 100, maxBytes: 10_000, lingerMs: 0 },
-    retry: { baseMs: 0, maxMs: 0 },
-    clock: systemClock,
+    claims: memoryClaims(lanes, {
+      sourceOf: memorySourceOf,
+      pause: () => turns(faults.next() % 4),
+      failure: () => (faults.next() < 5 ? { landed: faults.next() < 50 } : null),
+    }),
+    source: { batchRows: 1 + (faults.next() % 9), maxBatchesOut: 4 },
     observer: { settled() {}, retrying() {}, deferred() {}, stopped: ({ message }) => expect(message).toBe('') },
   })
-  if (source === undefined) throw new Error('no source')
-  return { hop, source }
 }
 
 test('executors that finish out of order, killed at random, writes of unknown outcome: every record ends once, in order', async () => {
@@ -97,9 +66,7 @@ test('executors that finish out of order, killed at random, writes of unknown ou
       fc.nat(6),
       async (lengths, seed, kills) => {
         const faults = faultsOf(seed)
-        const lanes = new Map(
-          lengths.map((length, partition) => [partition, memoryLane(Array.from({ length }, () => ({})))]),
-        )
+        const lanes = memoryLanes(...lengths)
         const bad = new Set(Array.from({ length: 10 }, () => faults.next()))
         for (let killed = 0; ; killed++) {
           const { hop, source } = await start(lanes, faults, bad)
@@ -117,8 +84,8 @@ test('executors that finish out of order, killed at random, writes of unknown ou
         }
         for (const { input, outputs, letters } of lanes.values()) {
           const all = Array.from(input, (_, offset) => offset)
-          expect(outputs.map(sourceOf)).toEqual(all.filter((offset) => !bad.has(offset)))
-          expect(letters.map(sourceOf).toSorted((a, b) => a - b)).toEqual(all.filter((offset) => bad.has(offset)))
+          expect(outputs.map(memorySourceOf)).toEqual(all.filter((offset) => !bad.has(offset)))
+          expect(letters.map(memorySourceOf).toSorted((a, b) => a - b)).toEqual(all.filter((offset) => bad.has(offset)))
         }
       },
     ),

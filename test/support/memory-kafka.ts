@@ -1,9 +1,6 @@
-import type { BatchSource } from '../../infra/runtime/kafka/batch-source.ts'
 import type { ColumnBatch } from '../../infra/runtime/kafka/consumer/column-batch.ts'
 import { slicesOf } from '../../infra/runtime/kafka/hop/slices.ts'
-import type { RecordBatch } from '../../infra/runtime/kafka/record-batch.ts'
 import { encodeHeaders } from '../../infra/runtime/kafka/record-batches/record-headers.ts'
-import type { OutgoingBatch, RecordWriter } from '../../infra/runtime/kafka/record-writer.ts'
 
 export interface MemoryRecord {
   readonly key?: Buffer | null
@@ -45,44 +42,4 @@ export function memoryBatch(options: {
 function encodedHeaders(headers: MemoryRecord['headers']): Buffer {
   const list = Object.entries(headers ?? {}).map(([key, value]) => ({ key, value }))
   return list.length === 0 ? Buffer.alloc(0) : encodeHeaders(list)
-}
-
-export interface Settlement {
-  readonly batch: RecordBatch
-  readonly count: number
-  readonly holdMs: number
-}
-
-/** Hands out the given rounds, then ends; records what is settled. */
-export function memorySource(rounds: readonly (readonly RecordBatch[])[]): BatchSource & {
-  readonly settlements: Settlement[]
-  readonly lost: Set<RecordBatch>
-} {
-  const waiting = [...rounds]
-  const settlements: Settlement[] = []
-  const lost = new Set<RecordBatch>()
-  return {
-    settlements,
-    lost,
-    take: async () => waiting.shift() ?? [],
-    settle: (batch, count, holdMs) => void settlements.push({ batch, count, holdMs }),
-    endIntake: () => void waiting.splice(0),
-    queuedBytes: () => 0,
-    owns: (batch) => !lost.has(batch),
-  }
-}
-
-/** Keeps what is written; `failures` are thrown first, one per call. */
-export function memoryWriter(failures: unknown[] = []): RecordWriter & { readonly written: OutgoingBatch[] } {
-  const written: OutgoingBatch[] = []
-  return {
-    written,
-    async write(batches) {
-      const failure = failures.shift()
-      if (failure !== undefined) throw failure
-      const filled = batches.filter(({ records }) => records.length > 0)
-      written.push(...filled)
-      return filled.map(({ topic, partition }) => ({ topic, partition, baseOffset: 0, appendedAt: -1 }))
-    },
-  }
 }

@@ -131,9 +131,12 @@ export async function startMemoryLaneSource(
   }
   const opening = new AbortController()
   for (const [partition, lane] of lanes) {
-    void hooks.open(partition, lane.committed, opening.signal).then((at) => {
+    const opened = hooks.open(partition, lane.committed, opening.signal).then((at) => {
       state.set(partition, { settled: at, next: at, out: [] })
       changed()
+    })
+    opened.catch((error: unknown) => {
+      if (!opening.signal.aborted) throw error
     })
   }
   const source: LaneSource = {
@@ -181,7 +184,7 @@ export async function startMemoryLaneSource(
     heldBytes: () => 0,
     positions: () => new Map([...state].map(([partition, { settled }]) => [partition, { settled, end: 0 }])),
     stuckSince: () => null,
-  } as LaneSource
+  }
   return {
     value: source,
     commit() {

@@ -1,9 +1,7 @@
-import type { KafkaMessage } from 'kafkajs'
 import { expect, test } from 'vitest'
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { rejected } from '../../infra/runtime/errors.ts'
-import { createLane, enqueue, takeFrom } from '../../infra/runtime/kafka/lanes.ts'
 import type { AvroSchema } from '../../schemas/pipeline/compiled.ts'
 import { manualClock } from '../support/manual-clock.ts'
 import { memoryRegistry } from '../support/memory-registry.ts'
@@ -72,14 +70,4 @@ test.each([
   const reader = createAvroReader(options)
   await reader.prepare([value()])
   expect(reader.decode(value())).toMatchObject({ ok: false, pending: false, reason: 'incompatible_schema' })
-})
-
-test('a header without a value reads as null', () => {
-  // what the client answers, though its type says otherwise
-  const headers = { empty: null, twice: [Buffer.from('a'), null] } as unknown as NonNullable<KafkaMessage['headers']>
-  const message = { offset: '0', key: null, value: null, timestamp: '0', attributes: 0, headers }
-  const lane = createLane(0, 'g')
-  enqueue(lane, [message], 1, 0)
-  const batch = takeFrom('t', lane, { maxRows: 1, maxBytes: 1 }, 0)
-  expect(['empty', 'twice', 'absent'].map((name) => batch?.header(0, name))).toEqual([null, null, null])
 })

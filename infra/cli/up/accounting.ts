@@ -1,5 +1,4 @@
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
-import { stageTopic } from '../../../schemas/topics.ts'
 import type { ClickHouseClient } from '../../runtime/clickhouse/clickhouse-client.ts'
 import type { KafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 
@@ -33,8 +32,6 @@ export interface Account {
   readonly missing: number
   /** Rows beyond one per event, after ClickHouse's deduplication; an event with both ends counts as one too many. */
   readonly duplicates: number
-  /** Records of the predictions topic beyond one per event: redelivered after a crash or a rebalance. */
-  readonly redelivered: number
   readonly labels: number
   readonly labelsStored: number
   readonly labelsUnstored: number
@@ -43,7 +40,6 @@ export interface Account {
 
 export interface RunMarks {
   readonly events: Mark
-  readonly predictions: Mark
   readonly labels: Mark | null
   /** Topic ids. */
   readonly eventsGeneration: string
@@ -57,7 +53,6 @@ export async function account(
   marks: RunMarks,
 ): Promise<Account> {
   const events = await spanSince(admin, pipeline.event.topic, marks.events)
-  const written = await spanSince(admin, stageTopic(pipeline.name, 'predictions'), marks.predictions)
   const ends = await eventEnds(pipeline, clickhouse, marks.eventsGeneration, events)
   const labels = await labelAccount(pipeline, admin, clickhouse, marks)
   return {
@@ -66,7 +61,6 @@ export async function account(
     deadLetters: ends.deadLetters,
     missing: spanLength(events) - ends.ended,
     duplicates: ends.predictionRows + ends.deadLetterRows - ends.ended,
-    redelivered: spanLength(written) - ends.predicted,
     ...labels,
   }
 }

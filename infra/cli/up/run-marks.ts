@@ -1,5 +1,4 @@
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
-import { stageTopic } from '../../../schemas/topics.ts'
 import type { KafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 import type { KafkaClient } from '../../runtime/kafka/kafka-client.ts'
 import { fetchTopicIds } from '../../runtime/kafka/topic-ids.ts'
@@ -11,7 +10,6 @@ export async function markRun(pipeline: CompiledPipeline, kafka: KafkaClient, ad
   const ids = await fetchTopicIds(kafka, label === null ? [event.topic] : [event.topic, label.topic])
   return {
     events: await endOf(admin, event.topic),
-    predictions: await endOf(admin, stageTopic(pipeline.name, 'predictions')),
     labels: label === null ? null : await endOf(admin, label.topic),
     eventsGeneration: ids.get(event.topic) ?? '',
     labelsGeneration: label === null ? null : (ids.get(label.topic) ?? ''),

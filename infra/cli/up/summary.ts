@@ -42,7 +42,7 @@ export function summaryLines(summary: RunSummary): readonly string[] {
     ...account.deadLetters.map(({ stage, reason, count }) => row('', `${count} ${reason} (${stage})`)),
     row('labels', `${account.labels}${unlabelled === null ? '' : `, ${unlabelled} events will never have one`}`),
     row('missing', account.missing + account.labelsMissing),
-    row('duplicates', `${account.duplicates} after deduplication (${account.redelivered} records were written again)`),
+    row('duplicates', account.duplicates),
     row(
       'rate',
       spanMs <= 0

@@ -77,8 +77,9 @@ export function outgoing(outcome: SealedOutcome, options: OutgoingOptions): Outg
       let bytes = 0
       let end = row
       for (; end < rows.length && rows.sources[end] === source; end++) bytes += rowSize(rows, end)
+      if (oversized.has(source)) bytes = 0
       if (rowBytes > 0 && rowBytes + bytes > limits.outputBatchBytes) break
-      if (!oversized.has(source)) rowBytes += bytes
+      rowBytes += bytes
       row = end
     }
     const next = Math.min(rows?.sources[row] ?? outcome.settled, letters[letter]?.index ?? outcome.settled)
