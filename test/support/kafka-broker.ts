@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -54,52 +54,48 @@ export async function startKafkaCluster(options: ClusterOptions = {}): Promise<K
   const clusterId = randomBytes(16).toString('base64url')
   const classPath = path.join(requireComponent('kafka'), 'libs', '*')
 
-  const brokers = await Promise.all(
-    nodes.map(async (node) => {
-      const home = path.join(folder, String(node))
-      mkdirSync(home)
-      const file = path.join(home, 'server.properties')
-      const client = names.slice(0, -1)
-      const address = (name: string): string => `${name}://${HOST}:${portOf(node, name)}`
-      const properties = {
-        'process.roles': 'broker,controller',
-        'node.id': String(node),
-        'controller.quorum.voters': nodes.map((id) => `${id}@${HOST}:${portOf(id, 'CONTROLLER')}`).join(','),
-        listeners: names.map(address).join(','),
-        'advertised.listeners': client.map(address).join(','),
-        'listener.security.protocol.map': [
-          'PLAINTEXT:PLAINTEXT',
-          'CONTROLLER:PLAINTEXT',
-          ...Object.entries(listeners).map((entry) => entry.join(':')),
-        ].join(','),
-        'controller.listener.names': 'CONTROLLER',
-        'log.dirs': path.join(home, 'log'),
-        'auto.create.topics.enable': 'false',
-        'offsets.topic.num.partitions': '4',
-        'transaction.state.log.num.partitions': '4',
-        'offsets.topic.replication.factor': String(count),
-        'transaction.state.log.replication.factor': String(count),
-        'transaction.state.log.min.isr': '1',
-        'share.coordinator.state.topic.replication.factor': '1',
-        'share.coordinator.state.topic.min.isr': '1',
-        'group.initial.rebalance.delay.ms': '0',
-        'group.min.session.timeout.ms': '1000',
-        // a killed broker may register again only when the session of its former self is over
-        'broker.session.timeout.ms': '3000',
-        'broker.heartbeat.interval.ms': '500',
-        ...settings,
-      }
-      writeFileSync(
-        file,
-        Object.entries(properties)
-          .map((entry) => `${entry.join('=')}\n`)
-          .join(''),
-      )
-      const args = ['-cp', classPath, 'kafka.tools.StorageTool', 'format', `--cluster-id=${clusterId}`, '-c', file]
-      await promisify(execFile)('java', [...HEAP, ...args, ...format])
-      return createBroker(node, home, [...HEAP, '-cp', classPath, 'kafka.Kafka', file], portsOf(node))
-    }),
-  )
+  const brokers = nodes.map((node) => {
+    const home = path.join(folder, String(node))
+    mkdirSync(home)
+    const file = path.join(home, 'server.properties')
+    const client = names.slice(0, -1)
+    const address = (name: string): string => `${name}://${HOST}:${portOf(node, name)}`
+    const properties = {
+      'process.roles': 'broker,controller',
+      'node.id': String(node),
+      'controller.quorum.voters': nodes.map((id) => `${id}@${HOST}:${portOf(id, 'CONTROLLER')}`).join(','),
+      listeners: names.map(address).join(','),
+      'advertised.listeners': client.map(address).join(','),
+      'listener.security.protocol.map': [
+        'PLAINTEXT:PLAINTEXT',
+        'CONTROLLER:PLAINTEXT',
+        ...Object.entries(listeners).map((entry) => entry.join(':')),
+      ].join(','),
+      'controller.listener.names': 'CONTROLLER',
+      'log.dirs': path.join(home, 'log'),
+      'auto.create.topics.enable': 'false',
+      'offsets.topic.num.partitions': '4',
+      'transaction.state.log.num.partitions': '4',
+      'offsets.topic.replication.factor': String(count),
+      'transaction.state.log.replication.factor': String(count),
+      'transaction.state.log.min.isr': '1',
+      'share.coordinator.state.topic.replication.factor': '1',
+      'share.coordinator.state.topic.min.isr': '1',
+      'group.initial.rebalance.delay.ms': '0',
+      'group.min.session.timeout.ms': '1000',
+      // a killed broker may register again only when the session of its former self is over
+      'broker.session.timeout.ms': '3000',
+      'broker.heartbeat.interval.ms': '500',
+      ...settings,
+    }
+    writeFileSync(
+      file,
+      Object.entries(properties)
+        .map((entry) => `${entry.join('=')}\n`)
+        .join(''),
+    )
+    return createBroker(node, home, [...HEAP, '-cp', classPath, 'kafka.Kafka', file], portsOf(node))
+  })
 
   function portsOf(node: number): Record<string, number> {
     return Object.fromEntries(names.map((name) => [name, portOf(node, name)]))
@@ -110,7 +106,25 @@ export async function startKafkaCluster(options: ClusterOptions = {}): Promise<K
     rmSync(folder, { recursive: true, force: true })
   }
 
+  /** One format for all: a JVM for each would take as long as the brokers themselves. */
+  async function formatFolders(): Promise<void> {
+    const [first = '', ...others] = nodes.map((node) => path.join(folder, String(node)))
+    const config = ['-c', path.join(first, 'server.properties')]
+    const args = ['-cp', classPath, 'kafka.tools.StorageTool', 'format', `--cluster-id=${clusterId}`, ...config]
+    await promisify(execFile)('java', [...HEAP, ...args, ...format])
+    const meta = readFileSync(path.join(first, 'log', 'meta.properties'), 'utf8')
+    for (const [index, home] of others.entries()) {
+      mkdirSync(path.join(home, 'log'))
+      copyFileSync(path.join(first, 'log', 'bootstrap.checkpoint'), path.join(home, 'log', 'bootstrap.checkpoint'))
+      const own = meta
+        .replace(/^node\.id=.*$/m, `node.id=${index + 2}`)
+        .replace(/^directory\.id=.*$/m, `directory.id=${randomBytes(16).toString('base64url')}`)
+      writeFileSync(path.join(home, 'log', 'meta.properties'), own)
+    }
+  }
+
   try {
+    await formatFolders()
     await Promise.all(brokers.map((broker) => broker.start()))
   } catch (error) {
     await stop()
@@ -134,7 +148,7 @@ function createBroker(
     async start() {
       const log = openSync(path.join(home, 'broker.log'), 'a')
       child = spawn('java', args, { stdio: ['ignore', log, log] })
-      await eventually(() => findsBrokers(port), { deadlineMs: 60_000 })
+      await eventually(() => findsBrokers(port), { deadlineMs: 110_000 })
     },
     async kill() {
       const running = child
