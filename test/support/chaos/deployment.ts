@@ -95,7 +95,7 @@ export async function deploy(
     admin,
     driver,
     feed,
-    settled: (quietMs) => settle(pipeline, admin, clickhouse, () => kafka.topics(topics), quietMs),
+    settled: (quietMs) => settle({ pipeline, admin, clickhouse, topics: () => kafka.topics(topics), say }, quietMs),
     ledger: async () => {
       const found = await kafka.topics(topics)
       const topicIds = new Map([...found].map(([name, { id }]) => [name, id]))
@@ -106,12 +106,16 @@ export async function deploy(
 }
 
 async function settle(
-  pipeline: CompiledPipeline,
-  admin: KafkaAdmin,
-  clickhouse: ClickHouseClient,
-  topics: () => Promise<ReadonlyMap<string, { readonly id: string }>>,
+  deps: {
+    readonly pipeline: CompiledPipeline
+    readonly admin: KafkaAdmin
+    readonly clickhouse: ClickHouseClient
+    readonly topics: () => Promise<ReadonlyMap<string, { readonly id: string }>>
+    readonly say: (line: string) => void
+  },
   quietMs: number,
 ): Promise<boolean> {
+  const { pipeline, admin, clickhouse, topics, say } = deps
   const ids = await topics()
   const none = new Map<number, number>()
   const marks = {
@@ -121,12 +125,15 @@ async function settle(
     eventsGeneration: ids.get(pipeline.event.topic)?.id ?? '',
     labelsGeneration: ids.get(pipeline.label?.topic ?? '')?.id ?? '',
   }
+  let last = ''
   let least = Number.POSITIVE_INFINITY
   let nearerAt = performance.now()
   while (performance.now() - nearerAt < quietMs) {
     try {
       const { missing, labelsMissing } = await account(pipeline, admin, clickhouse, marks)
-      const waiting = await lag(pipeline, admin)
+      const lanes = await lag(pipeline, admin)
+      const waiting = lanes.reduce((sum, lane) => sum + lane.offsets, 0)
+      last = `${missing} events and ${labelsMissing} labels are missing; ${lanes.map(({ name, offsets }) => `${name} ${offsets}`).join(', ')}`
       const left = missing + labelsMissing + waiting
       if (left === 0) return true
       // control records behind the last record
@@ -139,16 +146,27 @@ async function settle(
     }
     await clock.sleep(POLL_MS)
   }
+  say(`nothing has come nearer for ${quietMs} ms: ${last}`)
   return false
 }
 
-/** Offsets that the sinks have not committed. */
-async function lag(pipeline: CompiledPipeline, admin: KafkaAdmin): Promise<number> {
-  let sum = 0
-  for (const input of ['predictions', 'dead-letters'] as const) {
-    const topic = stageTopic(pipeline.name, input)
-    const committed = await admin.committed(consumerGroup(pipeline.name, `sinks.${input}`), topic)
-    for (const { partition, low, high } of await admin.ranges(topic)) sum += high - (committed.get(partition) ?? low)
+/** Offsets that have not been committed, by lane, where there are any. */
+async function lag(
+  pipeline: CompiledPipeline,
+  admin: KafkaAdmin,
+): Promise<readonly { readonly name: string; readonly offsets: number }[]> {
+  const hops = [
+    ['processors', pipeline.event.topic],
+    ['inference', stageTopic(pipeline.name, 'features')],
+    ['sinks.predictions', stageTopic(pipeline.name, 'predictions')],
+    ['sinks.dead-letters', stageTopic(pipeline.name, 'dead-letters')],
+  ] as const
+  const lanes: { name: string; offsets: number }[] = []
+  for (const [reader, topic] of hops) {
+    const committed = await admin.committed(consumerGroup(pipeline.name, reader), topic)
+    for (const { partition, low, high } of await admin.ranges(topic)) {
+      lanes.push({ name: `${reader}/${partition}`, offsets: high - (committed.get(partition) ?? low) })
+    }
   }
-  return sum
+  return lanes.filter(({ offsets }) => offsets > 0)
 }

@@ -60,7 +60,10 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       partitions,
       random: random.fork('events'),
       logDir: LOGS,
-      env: { MILLRACE_SESSION_TIMEOUT_MS: String(sessionTimeoutMs), MILLRACE_LOG_LEVEL: 'warn' },
+      env: {
+        MILLRACE_SESSION_TIMEOUT_MS: String(sessionTimeoutMs),
+        MILLRACE_LOG_LEVEL: process.env['MILLRACE_LOG_LEVEL'] ?? 'warn',
+      },
       say,
     })
     const { admin, driver, feed, pipeline } = deployment
