@@ -4,7 +4,7 @@ import { commandConnections } from '../../infra/cli/connections.ts'
 import { patiently } from '../../infra/cli/patiently.ts'
 import { type Account, account, type RunMarks } from '../../infra/cli/up/accounting.ts'
 import { markRun } from '../../infra/cli/up/run-marks.ts'
-import { createProcesses, deployPipeline } from '../../infra/cli/up/start-pipeline.ts'
+import { createProcesses, deployPipeline, type StageName } from '../../infra/cli/up/start-pipeline.ts'
 import { createSupervisor, type SupervisedProcess } from '../../infra/local/supervisor.ts'
 import { type ClickHouseClient, createClickHouse } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { clickHouseConfig } from '../../infra/runtime/config.ts'
@@ -20,7 +20,9 @@ export interface RunningPipeline {
   readonly admin: KafkaAdmin
   readonly clickhouse: ClickHouseClient
   readonly marks: RunMarks
-  stage(name: 'ingest' | 'processors' | 'inference' | 'sinks'): SupervisedProcess
+  /** The last that was started under the name. */
+  stage(name: StageName): SupervisedProcess
+  startStage(name: StageName): SupervisedProcess
   /** Starts the stages (again): what was changed in the folder counts from now on. */
   startStages(): void
   replay(options: { readonly limit?: number; readonly from?: string; readonly rate: string }): SupervisedProcess
@@ -49,9 +51,9 @@ export async function runPipeline(
   const supervisor = createSupervisor()
   onTestFinished(() => supervisor.stop())
   const processes = createProcesses(pipeline, { env, supervisor }, { logDir: path.join(LOGS, pipeline.name) })
-  let stages: readonly SupervisedProcess[] = []
+  const stages = new Map<string, SupervisedProcess>()
   const startStages = (): void => {
-    stages = processes.startStages()
+    for (const stage of processes.startStages()) stages.set(stage.name, stage)
   }
   if (options.start !== false) startStages()
   const readAccount = (): Promise<Account> => account(pipeline, admin.value, clickhouse, marks)
@@ -62,8 +64,13 @@ export async function runPipeline(
     marks,
     startStages,
     stage(name) {
-      const stage = stages.find((each) => each.name === name)
+      const stage = stages.get(name)
       if (stage === undefined) throw new Error(`${name} is not running`)
+      return stage
+    },
+    startStage(name) {
+      const stage = processes.startStage(name)
+      stages.set(name, stage)
       return stage
     },
     replay: (request) => processes.startReplay({ ...request, onLine: () => {} }),

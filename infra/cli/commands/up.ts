@@ -14,6 +14,7 @@ export function register(program: Command): void {
     .option('--exit', 'leave once every record is accounted for; status 0 when nothing is missing', false)
     .option('--fresh', 'delete the data of earlier runs first', false)
     .option('--partitions <n>', 'lanes, when the events topic does not exist yet', positive, 4)
+    .option('--fused', 'processors and inference in one process, without the features topic', false)
     .option('--allow-single-replica', 'accept external brokers that lose data with one of them', false)
     .action(async (folder: string, options: Omit<UpOptions, 'folder'>) => {
       process.exitCode = await runUp({ ...options, folder: path.resolve(folder) })

@@ -33,6 +33,7 @@ export interface UpOptions {
   readonly exit: boolean
   readonly fresh: boolean
   readonly partitions: number
+  readonly fused: boolean
   readonly allowSingleReplica: boolean
 }
 
@@ -116,7 +117,7 @@ async function watchRun(run: Run): Promise<number> {
   const { supervisor } = stack
   const env = { ...stack.env, ...(options.allowSingleReplica ? ALLOW_SINGLE_REPLICA : {}) }
   const processes = createProcesses(pipeline, { supervisor, env }, settings)
-  processes.startStages()
+  processes.startStages({ fused: options.fused })
   let status = ''
   let done: ReplayDone | null = null
   const hasData = existsSync(path.join(pipeline.folder, 'data', 'events.avro'))

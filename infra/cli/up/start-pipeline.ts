@@ -10,7 +10,17 @@ import { migratePipeline } from '../deployment/migrate-pipeline.ts'
 import { registerSchemas } from '../deployment/register-schemas.ts'
 import { moduleFile, NODE_FLAGS } from '../stage-module.ts'
 
-const STAGES = ['ingest', 'processors', 'inference', 'sinks'] as const
+export type StageName = 'ingest' | 'processors' | 'inference' | 'fused' | 'sinks'
+
+const MODULES: Readonly<Record<StageName, string>> = {
+  ingest: 'ingest/main',
+  processors: 'processors/main',
+  inference: 'inference/main',
+  fused: 'inference/fused-main',
+  sinks: 'sinks/main',
+}
+const SEPARATE: readonly StageName[] = ['ingest', 'processors', 'inference', 'sinks']
+const FUSED: readonly StageName[] = ['ingest', 'fused', 'sinks']
 
 /** Makes what the pipeline needs in Kafka, registry and ClickHouse; safe to repeat. */
 export async function deployPipeline(
@@ -57,7 +67,11 @@ export function createProcesses(
       ...(onLine === undefined ? {} : { onLine }),
     })
   return {
-    startStages: (): readonly SupervisedProcess[] => STAGES.map((stage) => run(stage, `${stage}/main`, [])),
+    startStage: (stage: StageName): SupervisedProcess => run(stage, MODULES[stage], []),
+    /** `fused`: processors and inference are one process. */
+    startStages({ fused = false } = {}): readonly SupervisedProcess[] {
+      return (fused ? FUSED : SEPARATE).map((stage) => run(stage, MODULES[stage], []))
+    },
     startReplay({ limit, from, rate, onLine }: ReplayRequest): SupervisedProcess {
       const args = ['--pipeline', pipeline.folder, '--rate', rate]
       if (limit !== undefined) args.push('--limit', String(limit))
