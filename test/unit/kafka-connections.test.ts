@@ -1,10 +1,13 @@
+import { globSync, readFileSync } from 'node:fs'
 import net from 'node:net'
+import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { systemClock } from '../../infra/runtime/clock.ts'
 import { checkBrokers } from '../../infra/runtime/kafka/connections/check-brokers.ts'
 import type { KafkaConnections } from '../../infra/runtime/kafka/connections/connections.ts'
 import { createKafkaConnections } from '../../infra/runtime/kafka/connections/kafka-connections.ts'
+import { NEEDED_APIS } from '../../infra/runtime/kafka/connections/needed-apis.ts'
 import { createLogReader } from '../../infra/runtime/kafka/log-reader.ts'
 import type { KafkaRequest } from '../../infra/runtime/kafka/protocol/request.ts'
 import { wireReader, wireWriter } from '../../infra/runtime/kafka/protocol/wire.ts'
@@ -377,4 +380,17 @@ test('a topic that stays away for five seconds is unknown, and not before', asyn
   const reader = createLogReader({ connections: connectTo(broker), clock })
   await expect(reader.range('none', 0)).rejects.toMatchObject({ code: 'unknown_topic', fate: 'crash' })
   expect(clock.monotonic() - before).toBeGreaterThanOrEqual(5_000)
+})
+
+test('the start-up check asks for every request that we send, in the version that we send', () => {
+  const folder = path.resolve(import.meta.dirname, '../../infra/runtime/kafka/protocol')
+  const texts = globSync('*.ts', { cwd: folder }).map((file) => readFileSync(path.join(folder, file), 'utf8'))
+  const sent = texts.flatMap((text) => {
+    const found = [...text.matchAll(/apiKey: (\d+),\s+apiVersion: (\d+),\s+name: '(\w+)'/g)]
+    expect(found).toHaveLength(text.match(/apiKey: [^n]/g)?.length ?? 0)
+    return found.map(([, key, version, name]) => ({ name, key: Number(key), version: Number(version) }))
+  })
+  // version 0 is asked only of a broker that is refused
+  const needed = sent.filter(({ key, version }) => !(key === API.apiVersions && version === 0))
+  expect(needed.sort((left, right) => left.key - right.key)).toEqual(NEEDED_APIS.map(({ since, ...api }) => api))
 })

@@ -1,21 +1,13 @@
 import { createRequire } from 'node:module'
 import kafkajs, { type ISocketFactory, type Kafka, logLevel, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../telemetry/logger.ts'
-import { nativeSasl } from './connections/authenticate.ts'
-import type { OAuthConfig } from './connections/oauth-token.ts'
+import { nativeSasl, type SaslConfig } from './connections/authenticate.ts'
 import { connectSocket, type TlsFiles } from './connections/sockets.ts'
 
 export interface KafkaConfig {
   readonly brokers: readonly string[]
   readonly tls?: TlsFiles | undefined
-  readonly sasl?:
-    | {
-        readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'
-        readonly username: string
-        readonly password: string
-      }
-    | ({ readonly mechanism: 'oauthbearer' } & OAuthConfig)
-    | undefined
+  readonly sasl?: SaslConfig | undefined
 }
 
 /** What the other files of this folder make their sources, writers and admins from; nothing is connected yet. */

@@ -1,10 +1,15 @@
 import { createRequire } from 'node:module'
 import { fatal, MillraceError } from '../../errors.ts'
-import type { KafkaConfig } from '../kafka-client.ts'
-import { oauthToken } from './oauth-token.ts'
+import { type OAuthConfig, oauthToken } from './oauth-token.ts'
 import type { WireConnection } from './wire-connection.ts'
 
-type SaslConfig = NonNullable<KafkaConfig['sasl']>
+export type SaslConfig =
+  | {
+      readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'
+      readonly username: string
+      readonly password: string
+    }
+  | ({ readonly mechanism: 'oauthbearer' } & OAuthConfig)
 
 /** A request as kafkajs describes it. */
 interface NativeRequest {

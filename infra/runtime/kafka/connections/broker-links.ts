@@ -151,5 +151,6 @@ type Address = Pick<BrokerAddress, 'host' | 'port'>
 
 function addressFrom(broker: string): Address {
   const colon = broker.lastIndexOf(':')
-  return { host: broker.slice(0, colon), port: Number(broker.slice(colon + 1)) }
+  // an IPv6 address comes in brackets
+  return { host: broker.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port: Number(broker.slice(colon + 1)) }
 }

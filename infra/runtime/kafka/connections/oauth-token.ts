@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import { z } from 'zod'
 import { fatal, MillraceError, retryable } from '../../errors.ts'
 
 /** Where the bearer token for OAUTHBEARER comes from. */
@@ -16,7 +15,6 @@ export type OAuthConfig =
       readonly scope?: string | undefined
     }
 
-const ANSWER = z.object({ access_token: z.string().min(1) })
 const TIMEOUT_MS = 10_000
 /** What the endpoint answers when the credentials are wrong, by RFC 6749. */
 const REFUSED = new Set([400, 401, 403])
@@ -46,7 +44,9 @@ async function requestToken(config: Exclude<OAuthConfig, { tokenFile: string }>)
     })
     if (REFUSED.has(answer.status)) throw fatal('kafka_refused', `the OAuth token endpoint answers ${answer.status}`)
     if (!answer.ok) throw retryable('kafka_unavailable', `the OAuth token endpoint answers ${answer.status}`)
-    return ANSWER.parse(await answer.json()).access_token
+    const { access_token: token } = (await answer.json()) as { readonly access_token?: unknown }
+    if (typeof token !== 'string') throw retryable('kafka_unavailable', 'the OAuth token endpoint gives no token')
+    return token
   } catch (error) {
     if (error instanceof MillraceError) throw error
     throw retryable('kafka_unavailable', `the OAuth token endpoint: ${(error as Error).message}`, error)
