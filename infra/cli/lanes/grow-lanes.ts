@@ -1,6 +1,5 @@
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { consumerGroup, stageTopic } from '../../../schemas/topics.ts'
-import { retryable } from '../../runtime/errors.ts'
 import type { KafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 import { topicsOf } from '../deployment/declare-topics.ts'
 import { patiently } from '../patiently.ts'
@@ -9,7 +8,7 @@ import { type GrowthPlan, type GrowthStep, planGrowth } from './growth-plan.ts'
 
 /** `say` is told of each step when it is done. */
 export interface GrowDeps extends DrainDeps {
-  readonly admin: Pick<KafkaAdmin, 'partitions' | 'partitionCounts' | 'addPartitions' | 'committed'>
+  readonly admin: Pick<KafkaAdmin, 'partitionCounts' | 'addPartitions' | 'committed'>
 }
 
 export interface GrowOptions {
@@ -62,13 +61,7 @@ async function growEvents(deps: GrowDeps, step: GrowthStep, ends: Ends | null): 
 }
 
 async function growTopic({ admin, say }: GrowDeps, { topic, from, to }: GrowthStep): Promise<void> {
-  const grow = async (): Promise<void> => {
-    const before = (await admin.partitions([topic])).get(topic) ?? []
-    if (before.length < to) await admin.addPartitions(topic, to)
-    const after = (await admin.partitions([topic])).get(topic) ?? []
-    const leaderless = to - after.filter(({ leader }) => leader >= 0).length
-    if (leaderless > 0) throw retryable('leader_missing', `${leaderless} partition(s) of ${topic} have no leader yet`)
-  }
+  const grow = (): Promise<void> => admin.addPartitions(topic, to)
   await patiently(`growing ${topic}`, grow, { say, signal: AbortSignal.timeout(LEADERS_WITHIN_MS) })
   say(`grown     ${topic} (${from} to ${to} partitions)`)
 }

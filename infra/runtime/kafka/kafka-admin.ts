@@ -1,5 +1,7 @@
 import kafkajs, { type Admin } from 'kafkajs'
+import { backoffMs } from '../backoff.ts'
 import { systemClock } from '../clock.ts'
+import { retryable } from '../errors.ts'
 import type { KafkaConnections, PartitionMetadata } from './connections/connections.ts'
 import { createKafkaConnections } from './connections/kafka-connections.ts'
 import type { KafkaClient } from './kafka-client.ts'
@@ -26,10 +28,10 @@ export interface KafkaAdmin {
   partitions(topics: readonly string[]): Promise<ReadonlyMap<string, readonly PartitionMetadata[]>>
   /** Partition count of each of these topics that exists. */
   partitionCounts(topics: readonly string[]): Promise<ReadonlyMap<string, number>>
-  /** True when the topic was made, false when it was there. */
+  /** True when the topic was made, false when it was there. Rejects with `leader_missing` (retry) when a leader does not come. */
   createTopic(topic: NewTopic): Promise<boolean>
   deleteTopic(topic: string): Promise<void>
-  /** `total` is what the topic has then; the new ones may be without a leader for a moment. */
+  /** Up to `total`, if it has fewer. Resolves, like `createTopic`, when every partition has a leader. */
   addPartitions(topic: string, total: number): Promise<void>
   topicConfig(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>
   alterTopicConfig(topic: string, config: Readonly<Record<string, string>>): Promise<void>
@@ -65,6 +67,23 @@ export async function startKafkaAdmin(
   }
 }
 
+const LEADERS_WITHIN_MS = 15_000
+const BACKOFF = { baseMs: 20, maxMs: 1_000 }
+
+async function leadersOf(connections: KafkaConnections, topic: string, atLeast: number): Promise<void> {
+  const deadline = systemClock.monotonic() + LEADERS_WITHIN_MS
+  for (let attempt = 0; ; attempt++) {
+    const states = (await connections.topics([topic])).get(topic)?.partitions ?? []
+    const led = states.filter(({ leader }) => leader >= 0).length
+    if (led >= atLeast && led === states.length) return
+    if (systemClock.monotonic() > deadline) {
+      const wanted = Math.max(atLeast, states.length)
+      throw retryable('leader_missing', `${wanted - led} partition(s) of ${topic} have no leader yet`)
+    }
+    await systemClock.sleep(backoffMs(BACKOFF, attempt))
+  }
+}
+
 type Call = <T>(what: string, request: () => Promise<T>) => Promise<T>
 
 function kafkaAdmin(admin: Admin, connections: KafkaConnections, call: Call): KafkaAdmin {
@@ -81,7 +100,9 @@ function kafkaAdmin(admin: Admin, connections: KafkaConnections, call: Call): Ka
       call(`creating ${name}`, async () => {
         const configEntries = Object.entries(config).map(([key, value]) => ({ name: key, value }))
         const topic = { topic: name, numPartitions: partitions, replicationFactor: replicas, configEntries }
-        return await admin.createTopics({ topics: [topic], waitForLeaders: true })
+        const made = await admin.createTopics({ topics: [topic], waitForLeaders: false })
+        await leadersOf(connections, name, made ? partitions : 1)
+        return made
       }),
 
     async deleteTopic(topic) {
@@ -89,9 +110,13 @@ function kafkaAdmin(admin: Admin, connections: KafkaConnections, call: Call): Ka
     },
 
     async addPartitions(topic, total) {
-      await call(`adding partitions to ${topic}`, () =>
-        admin.createPartitions({ topicPartitions: [{ topic, count: total }] }),
-      )
+      const present = (await connections.topics([topic])).get(topic)?.partitions.length ?? 0
+      if (present < total) {
+        await call(`adding partitions to ${topic}`, () =>
+          admin.createPartitions({ topicPartitions: [{ topic, count: total }] }),
+        )
+      }
+      await leadersOf(connections, topic, total)
     },
 
     async topicConfig(topic, names) {

@@ -20,6 +20,8 @@ export interface RedisClient {
   /** MULTI … EXEC: all of it or nothing. When it rejects, it may have happened nevertheless. */
   transaction(writes: readonly RedisWrite[]): Promise<void>
   ping(): Promise<void>
+  /** What Redis tells of itself under a heading, by name. */
+  info(section: 'memory'): Promise<ReadonlyMap<string, string>>
   close(): Promise<void>
 }
 
@@ -103,6 +105,11 @@ export function connectRedis(options: RedisOptions): RedisClient {
     ping: () =>
       call('PING', async () => {
         await redis.ping()
+      }),
+    info: (section) =>
+      call('INFO', async () => {
+        const lines = (await redis.info(section)).split('\r\n')
+        return new Map(lines.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]))
       }),
     async close() {
       redis.disconnect()
