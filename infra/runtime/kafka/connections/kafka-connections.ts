@@ -1,4 +1,5 @@
 import type { Clock } from '../../clock.ts'
+import { retryable } from '../../errors.ts'
 import type { Logger } from '../../telemetry/logger.ts'
 import type { KafkaConfig } from '../kafka-client.ts'
 import { type CoordinatorKind, findCoordinatorRequest } from '../protocol/find-coordinator.ts'
@@ -41,6 +42,8 @@ export function createKafkaConnections(options: ConnectionsOptions): KafkaConnec
 
   async function askTopics(names: readonly string[]): Promise<ReadonlyMap<string, TopicMetadata>> {
     const metadata = await links.sendToAny(metadataRequest(names))
+    // one that just started, or that does not take us for who we are: what it says of topics does not count
+    if (metadata.brokers.length === 0) throw retryable('kafka_unavailable', 'the broker knows of no broker')
     for (const broker of metadata.brokers) links.learn(broker)
     const found = new Map<string, TopicMetadata>()
     for (const { error, topic } of metadata.topics) {
