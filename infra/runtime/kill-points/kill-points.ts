@@ -4,7 +4,7 @@
  */
 export const KILL_POINTS = {
   'after-fetch': 'records have come from the broker; nothing is decoded',
-  'after-decode': 'their values are decoded; nothing is decided',
+  'after-decode': 'their values are decoded and the handler is done with them; nothing is decided',
   'before-produce-dead-letters': 'dead letters are encoded; nothing of the batch is sent',
   'after-produce-dead-letters': 'dead letters are acknowledged; its outputs are not sent',
   'before-produce-outputs': 'outputs are encoded and about to be sent',

@@ -25,7 +25,7 @@ export interface ChaosPlan {
 export const STAGES: readonly DrivenStage[] = ['processors', 'inference', 'sinks']
 
 const IN_SINKS_ALONE: readonly KillPoint[] = ['sealed-not-inserted', 'inserted-unanswered']
-const NOT_IN_SINKS: readonly KillPoint[] = ['before-produce-outputs', 'after-produce-outputs']
+const NOT_IN_SINKS: readonly KillPoint[] = ['after-decode', 'before-produce-outputs', 'after-produce-outputs']
 /** The flights pipeline gives inference nothing to reject, and sinks everything fits. */
 const IN_PROCESSORS_ALONE: readonly KillPoint[] = ['before-produce-dead-letters', 'after-produce-dead-letters']
 /** Passed once in the life of a lane, not with every batch. */

@@ -1,3 +1,4 @@
+import { killPoint } from '#kill-points'
 import { type Backoff, backoffMs } from '../../backoff.ts'
 import type { Clock } from '../../clock.ts'
 import { describeError, fateOf } from '../../errors.ts'
@@ -151,6 +152,7 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
     })
     const open = work.map((each) => each.open).filter(({ batch }) => batch.length > 0)
     if (open.length > 0) await handler.handle(open)
+    killPoint('after-decode')
     const busyMs = (clock.monotonic() - startedAt) / batches.length
     const decided = work.map((each) => ({ ...each, outcome: each.open.seal() }))
     for (const { lane, batch, outcome } of decided) {
