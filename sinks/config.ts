@@ -35,4 +35,10 @@ export const SINKS = {
     200,
     { min: 10, max: 60_000 },
   ),
+  auditIntervalMs: integerVariable(
+    'MILLRACE_AUDIT_INTERVAL_MS',
+    'How often what was stored is checked against the events, ms',
+    30_000,
+    { min: 100, max: 3_600_000 },
+  ),
 } as const

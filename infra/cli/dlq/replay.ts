@@ -71,7 +71,7 @@ export async function replayLetters(deps: ReplayDeps, options: ReplayOptions): P
 
   async function flush({ partition, records }: Pending): Promise<void> {
     if (records.length === 0) return
-    if (rate !== null) await clock.sleep(startedAt + (written / rate) * 1_000 - clock.monotonic())
+    if (rate !== null) await clock.sleep(Math.max(0, startedAt + (written / rate) * 1_000 - clock.monotonic()))
     await writer.write([{ topic: deps.pipeline.event.topic, partition, records }])
     written += records.length
     counts.replayed += records.length
