@@ -37,7 +37,6 @@ const HEADER: readonly (readonly [name: string, batch: RawBatch, message: string
   ['an offset below zero', { baseOffset: -5 }, 'its last offset'],
   ['an offset no double holds', { baseOffset: 2 ** 60 }, 'its last offset'],
   ['a last offset below the first', { lastOffsetDelta: -1 }, 'its last offset'],
-  ['a last offset past the log', { lastOffsetDelta: LOG_END }, `above the log's end ${LOG_END}`],
   ['a negative count', { count: -1 }, '-1 records'],
   ['more records than offsets', { count: 3, lastOffsetDelta: 1 }, '3 records in 2 offsets'],
   ['a count beyond the bytes', { count: 500_000, records: bytes(100) }, '500000 records in 100 bytes'],
@@ -87,6 +86,16 @@ const BROKEN = [
   ...RECORDS.map(([name, content, message, count = 1]) => [name, { count, records: content }, message] as const),
   ['no control type', { attributes: CONTROL, count: 1, records: records([0, 0, 2, 'ab', -1, 0]) }, 'without a type'],
 ] as const
+
+test("what reaches above the log's end is left for the next fetch", () => {
+  const above = appended(
+    rawBatch({ count: 1, lastOffsetDelta: LOG_END - 1, records: rawRecord(0, 0, 1, 'k', 1, 'v', 0) }),
+    1,
+  )
+  expect([decode(above).length, decode(above).nextOffset]).toEqual([0, 0])
+  const set = decode(Buffer.concat([good(0), above, good(LOG_END + 1)]))
+  expect([set.length, set.nextOffset]).toEqual([1, 1])
+})
 
 test.each(BROKEN)('%s: an error that names the offset', (_, batch: RawBatch, message) => {
   const raw = rawBatch(batch)

@@ -6,6 +6,7 @@ import type { Logger } from '../../telemetry/logger.ts'
 import { brokerRefusal } from '../connections/broker-refusals.ts'
 import type { KafkaConnections } from '../connections/connections.ts'
 import { type FetchedPartition, fetchRequest } from '../protocol/fetch.ts'
+import { batchEnd } from '../record-batches/batch-header.ts'
 import type { Slices } from '../record-batches/columns.ts'
 import { decodeRecordSet, type RecordSet } from '../record-batches/decode-record-set.ts'
 import { RecordsError } from '../record-batches/errors.ts'
@@ -49,6 +50,7 @@ const MAX_FETCH_BYTES = 2 ** 28
 /** Commits and heartbeats stand behind it. */
 const ASK_BYTES = 2_097_152
 const MAX_DECOMPRESSED_BYTES = 2 ** 26
+const MAX_ABOVE_END = 20
 const BACKOFF = { baseMs: 50, maxMs: 2_000 }
 
 export function createFetcher(options: FetcherOptions): Fetcher {
@@ -191,6 +193,14 @@ export function createFetcher(options: FetcherOptions): Fetcher {
     const before = records.fetchAt
     const set = decode(where, part, before)
     if (set.nextOffset === before) {
+      if (batchEnd(part.records, 0) !== null) {
+        // records that were appended while the broker read; not again and again
+        if (++lane.aboveEnd <= MAX_ABOVE_END) return true
+        throw fatal(
+          'corrupt_records',
+          `${where}: the batch at offset ${before} reaches above the log's end ${part.highWatermark}`,
+        )
+      }
       if (lane.fetchBytes >= MAX_FETCH_BYTES) {
         throw fatal(
           'records_too_large',
@@ -201,6 +211,7 @@ export function createFetcher(options: FetcherOptions): Fetcher {
       return true
     }
     lane.fetchBytes = FETCH_BYTES
+    lane.aboveEnd = 0
     records.accept(set, clock.monotonic())
     lane.full = records.heldBytes >= maxLaneBytes
     options.onRecords()

@@ -40,6 +40,8 @@ export interface OwnedLane {
   full: boolean
   /** How much to ask for; more than the usual after an answer that held only a part of the next batch. */
   fetchBytes: number
+  /** Answers in a row whose first batch reached above the log's end. */
+  aboveEnd: number
   /** When it last moved, or had nothing to work on; monotonic ms. */
   movedAt: number
   /** Counts how often it began to drain. */
@@ -64,6 +66,7 @@ export function ownedLane(topic: string, partition: number, generation: string, 
     locating: false,
     full: false,
     fetchBytes: FETCH_BYTES,
+    aboveEnd: 0,
     movedAt: now,
     drains: 0,
     idle: null,

@@ -10,8 +10,9 @@ export interface DecodeOptions {
   /** The offset that was asked for: a broker sends the whole batch that holds it, the records before are left out. */
   readonly from: number
   /**
-   * From the Fetch response: no complete batch reaches it. The checksum does not cover a batch's own offset, so without
-   * this a damaged one could move the position over records.
+   * From the Fetch response. A batch that reaches it is left for the next fetch: the broker notes the mark before it reads, so the records
+   * that were just appended may lie above it; and since the checksum does not cover a batch's own offset, a damaged one could otherwise
+   * move the position over records.
    */
   readonly highWatermark: number
   /** What the Fetch response lists for read_committed; null = read_uncommitted, nothing is filtered. */
@@ -38,7 +39,7 @@ const MAX_INPUT_BYTES = 2 ** 30
 
 /**
  * Decodes the records of one partition in a Fetch response. A last batch that is cut off is left out: with nothing else
- * in the bytes, `nextOffset` stays at `from` and the fetch has to ask for more. Throws a `RecordsError`, and nothing else,
+ * in the bytes, `nextOffset` stays at `from` and the fetch has to ask for more, or again. Throws a `RecordsError`, and nothing else,
  * for bytes that are not records; a RangeError for options or sizes out of range (decompressed 256 MiB, input 1 GiB).
  */
 export function decodeRecordSet(bytes: Buffer, options: DecodeOptions): RecordSet {
@@ -61,8 +62,7 @@ export function decodeRecordSet(bytes: Buffer, options: DecodeOptions): RecordSe
       const end = batchEnd(bytes, start)
       if (end === null) break
       const batch = readBatchHeader(bytes, start, end, crc32c)
-      if (batch.lastOffset >= options.highWatermark)
-        throw corrupt(`it ends above the log's end ${options.highWatermark}`)
+      if (batch.lastOffset >= options.highWatermark) break
       if (batch.baseOffset < minOffset) throw corrupt(`the batch before it ends at offset ${minOffset - 1}`)
       if (decompressedBytes >= maxDecompressedBytes) break
       start = end
