@@ -167,12 +167,15 @@ function createBroker(
 /** Metadata, version 1, of no topic; a broker lists brokers when it is registered and unfenced. */
 const METADATA = Buffer.from('0000000e000300010000002affff00000000', 'hex')
 
+const PROBE_MS = 2_000
+
 async function findsBrokers(port: number): Promise<void> {
   const socket = connect({ host: HOST, port })
+  const signal = AbortSignal.timeout(PROBE_MS)
   try {
-    await once(socket, 'connect')
+    await once(socket, 'connect', { signal })
     socket.write(METADATA)
-    const [answer] = (await once(socket, 'data')) as [Buffer]
+    const [answer] = (await once(socket, 'data', { signal })) as [Buffer]
     if (answer.readInt32BE(8) < 1) throw new Error('the broker is not registered yet')
   } finally {
     socket.destroy()

@@ -1,4 +1,5 @@
 import { globSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import net from 'node:net'
 import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -8,6 +9,7 @@ import { checkBrokers } from '../../infra/runtime/kafka/connections/check-broker
 import type { KafkaConnections } from '../../infra/runtime/kafka/connections/connections.ts'
 import { createKafkaConnections } from '../../infra/runtime/kafka/connections/kafka-connections.ts'
 import { NEEDED_APIS } from '../../infra/runtime/kafka/connections/needed-apis.ts'
+import { createKafkaClient } from '../../infra/runtime/kafka/kafka-client.ts'
 import { createLogReader } from '../../infra/runtime/kafka/log-reader.ts'
 import type { KafkaRequest } from '../../infra/runtime/kafka/protocol/request.ts'
 import { wireReader, wireWriter } from '../../infra/runtime/kafka/protocol/wire.ts'
@@ -393,4 +395,26 @@ test('the start-up check asks for every request that we send, in the version tha
   // version 0 is asked only of a broker that is refused
   const needed = sent.filter(({ key, version }) => !(key === API.apiVersions && version === 0))
   expect(needed.sort((left, right) => left.key - right.key)).toEqual(NEEDED_APIS.map(({ since, ...api }) => api))
+})
+
+test('a connection of kafkajs, which its admin client still uses, arms no timer while nothing waits in its queue', () => {
+  createKafkaClient({ brokers: ['127.0.0.1:1'] }, 'test', silentLogger)
+  const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as new (
+    options: object,
+  ) => { throttledUntil: number; pending: object[]; scheduleCheckPendingRequests(): void }
+  const logger = { namespace: () => logger, debug: () => {} }
+  const queue = new RequestQueue({
+    maxInFlightRequests: null,
+    requestTimeout: 1_000,
+    clientId: 'a',
+    broker: 'b',
+    logger,
+  })
+  const armed = vi.spyOn(globalThis, 'setTimeout').mockReturnValue(0 as unknown as NodeJS.Timeout)
+  onTestFinished(() => void armed.mockRestore())
+  queue.scheduleCheckPendingRequests()
+  expect(armed).not.toHaveBeenCalled()
+  queue.pending.push({})
+  queue.scheduleCheckPendingRequests()
+  expect(armed).toHaveBeenCalledExactlyOnceWith(expect.any(Function), 10)
 })
