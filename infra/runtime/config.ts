@@ -183,6 +183,12 @@ export const STAGE = {
       max: 1_073_741_824,
     },
   ),
+  progressTimeoutMs: integerVariable(
+    'MILLRACE_PROGRESS_TIMEOUT_MS',
+    'A process with records to work on that has done nothing for this long, and waits for nothing, ends, ms',
+    120_000,
+    { min: 1_000, max: 3_600_000 },
+  ),
   unknownSchemaWaitMs: integerVariable(
     'MILLRACE_UNKNOWN_SCHEMA_WAIT_MS',
     'How long a record waits for a schema id that the registry does not know, ms',

@@ -14,6 +14,7 @@ import { createLaneClaims } from './kafka/exactly-once/lane-claims.ts'
 import { type HopObserver, type LaneHop, startLaneHop } from './kafka/hop/lane-hop.ts'
 import type { OriginOf } from './kafka/hop/unended.ts'
 import type { BatchHandler } from './kafka/outcome.ts'
+import { startWatchdog } from './lifecycle/watchdog.ts'
 import type { StageContext } from './stage-process.ts'
 import { type StageReport, startStageReport } from './telemetry/stage-report.ts'
 
@@ -62,8 +63,6 @@ export interface StageHopOptions {
   readonly observer?: Partial<HopObserver>
 }
 
-/** A round that has not ended or been tried again for this long means the process is stuck. */
-const STUCK_MS = 120_000
 const REPORT_INTERVAL_MS = 1_000
 
 /** A hop of a stage with everything around it: claims, source, dead letters, reports, health and an orderly stop. */
@@ -163,23 +162,18 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
     }),
   )
   started.hop = hop
+  const isWaiting = (): boolean => waiting.size > 0 || stopped.size > 0
+  const watchdog = await context.start(`${name} watchdog`, async () =>
+    startWatchdog({ name, hop, isWaiting, limitMs: config.progressTimeoutMs }),
+  )
   context.watch({
-    ended: hop.ended,
+    ended: Promise.race([hop.ended, watchdog.ended]),
     health: {
-      live: () => stuckProblem(name, hop, waiting.size > 0 || stopped.size > 0),
+      live: watchdog.problem,
       ready: () => firstOf(name, waiting) ?? firstOf(`partition of ${name}`, stopped),
     },
   })
   return hop
-}
-
-/** Null unless there are records to work on, nothing is waited for, and yet nothing moves. */
-function stuckProblem(name: string, hop: LaneHop, isWaiting: boolean): string | null {
-  const stuck = hop.source.stuckSince()
-  const forMs = Math.max(hop.workingForMs(), isWaiting ? 0 : (stuck?.forMs ?? 0))
-  if (forMs <= STUCK_MS) return null
-  const where = stuck === null ? '' : ` (partition ${stuck.partition})`
-  return `${name} has made no progress for ${Math.round(forMs / 1_000)} s${where}`
 }
 
 function firstOf(name: string, reasons: ReadonlyMap<unknown, string>): string | null {
