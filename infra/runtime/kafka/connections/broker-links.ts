@@ -40,7 +40,7 @@ const RECONNECT_PAUSE_MS = 100
 /** Of the time for which credentials are good, when the connection is replaced by a new one. */
 const SESSION_PART = 0.8
 /** In the key of a link, for which what any broker answers would have to wait. */
-const WAITING_CHANNEL = / (group|fetch|produce)$/
+const WAITING_CHANNEL = /^-?\d+ (group|fetch|produce)\b/
 
 export function createBrokerLinks(options: BrokerLinksOptions): BrokerLinks {
   const { config, clock, logger } = options

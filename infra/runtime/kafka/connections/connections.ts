@@ -4,12 +4,13 @@ import type { KafkaRequest } from '../protocol/request.ts'
  * A broker answers the requests of one connection in turn, so what may wait on purpose must not stand in front of what
  * may not. One connection per broker and channel:
  *
- *   group     JoinGroup, SyncGroup, Heartbeat, LeaveGroup
- *   fetch     Fetch with a long poll
+ *   group …   JoinGroup and SyncGroup of one group: two processes that are in two groups, each waiting for the other one
+ *             in the group that it joins first, would wait for ever
+ *   fetch …   Fetch with a long poll, of one topic
  *   produce   Produce
  *   control   everything else, and Fetch without a wait
  */
-export type Channel = 'group' | 'fetch' | 'produce' | 'control'
+export type Channel = 'group' | `group ${string}` | 'fetch' | `fetch ${string}` | 'produce' | 'control'
 
 export interface PartitionMetadata {
   readonly partition: number

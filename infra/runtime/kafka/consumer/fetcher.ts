@@ -4,7 +4,7 @@ import type { Clock } from '../../clock.ts'
 import { describeError, fatal, fateOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/logger.ts'
 import { brokerRefusal } from '../connections/broker-refusals.ts'
-import type { KafkaConnections } from '../connections/connections.ts'
+import type { Channel, KafkaConnections } from '../connections/connections.ts'
 import { type FetchedPartition, fetchRequest } from '../protocol/fetch.ts'
 import { batchEnd } from '../record-batches/batch-header.ts'
 import type { Slices } from '../record-batches/columns.ts'
@@ -106,7 +106,7 @@ export function createFetcher(options: FetcherOptions): Fetcher {
         continue
       }
       loop.polling = true
-      await fetch(node, lanes, 'fetch', POLL_WAIT_MS, POLL_BYTES)
+      await fetch(node, lanes, `fetch ${topic}`, POLL_WAIT_MS, POLL_BYTES)
       loop.polling = false
     }
   }
@@ -127,7 +127,7 @@ export function createFetcher(options: FetcherOptions): Fetcher {
   async function fetch(
     node: number,
     lanes: readonly OwnedLane[],
-    channel: 'fetch' | 'control',
+    channel: Channel,
     maxWaitMs: number,
     maxBytes: number,
   ): Promise<boolean> {

@@ -86,6 +86,7 @@ const COORDINATOR_AWAY: ReadonlySet<BrokerError> = new Set<BrokerError>([
 
 export function createMembership(options: MembershipOptions): Membership {
   const { connections, clock, logger, group, topic, sessionTimeoutMs, instanceId } = options
+  const channel = `group ${group}` as const
   const stopping = new AbortController()
   let state: MemberState = 'outside'
   let member = ''
@@ -143,9 +144,9 @@ export function createMembership(options: MembershipOptions): Membership {
     options.onEnded(error)
   }
 
-  async function ask<T>(channel: Channel, request: KafkaRequest<T>): Promise<T> {
+  async function ask<T>(by: Channel, request: KafkaRequest<T>): Promise<T> {
     try {
-      return await connections.send(await connections.coordinator('group', group), channel, request)
+      return await connections.send(await connections.coordinator('group', group), by, request)
     } catch (error) {
       connections.forgetCoordinator('group', group)
       throw error
@@ -189,7 +190,7 @@ export function createMembership(options: MembershipOptions): Membership {
     if (generation >= 0) enter('joining')
     const claim = { generation, owned: options.owned() }
     const joined = await ask(
-      'group',
+      channel,
       joinGroupRequest({
         group,
         sessionTimeoutMs,
@@ -218,7 +219,7 @@ export function createMembership(options: MembershipOptions): Membership {
     const asked = identity()
     const sentAt = clock.monotonic()
     const assignments = leading ? await lead(joined) : []
-    const { error, assignment } = await ask('group', syncGroupRequest(asked, assignments, REBALANCE_TIMEOUT_MS))
+    const { error, assignment } = await ask(channel, syncGroupRequest(asked, assignments, REBALANCE_TIMEOUT_MS))
     if (own !== round || stopping.signal.aborted) return
     if (error !== null) {
       told(error, asked)
