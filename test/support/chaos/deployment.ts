@@ -45,8 +45,10 @@ export interface Deployment {
 
 export async function deploy(
   scope: Scope,
-  stack: Stack,
+  stack: Pick<Stack, 'env' | 'supervisor'>,
   options: {
+    /** A copy of the flights pipeline; the sample itself by default. */
+    readonly folder?: string
     readonly partitions: number
     readonly random: SeededRandom
     readonly logDir: string
@@ -56,7 +58,7 @@ export async function deploy(
   },
 ): Promise<Deployment> {
   const { partitions, random, logDir, say } = options
-  const pipeline = await loadPipeline(FLIGHTS)
+  const pipeline = await loadPipeline(options.folder ?? FLIGHTS)
   const connections = commandConnections({ ...process.env, ...stack.env })
   const admin = await scope.start('admin', () => startKafkaAdmin(connections.kafka))
   const patience = { say: () => {}, signal: AbortSignal.timeout(DEPLOY_WITHIN_MS) }

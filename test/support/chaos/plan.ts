@@ -31,6 +31,9 @@ const IN_PROCESSORS_ALONE: readonly KillPoint[] = ['before-produce-dead-letters'
 /** Passed once in the life of a lane, not with every batch. */
 const RARE: readonly KillPoint[] = ['during-claim', 'between-fence-and-tail', 'during-rebalance']
 
+/** About once a second. */
+const SELDOM: readonly KillPoint[] = ['before-commit', 'after-commit', ...IN_SINKS_ALONE, ...IN_PROCESSORS_ALONE]
+
 /** The points that a stage comes to when it runs the flights pipeline. */
 export function pointsOf(stage: DrivenStage): readonly KillPoint[] {
   return (Object.keys(KILL_POINTS) as KillPoint[]).filter((point) => {
@@ -91,11 +94,13 @@ function randomFault(stage: DrivenStage, random: SeededRandom): StageFault {
   if (random.chance(0.6)) {
     const point = random.pick(pointsOf(stage))
     const signal = random.chance(0.2) ? 'STOP' : 'KILL'
-    return { kind: 'at-point', order: { point, nth: nthOf(point, random, 40), signal } }
+    return { kind: 'at-point', order: { point, nth: random.between(1, mostOften(point)), signal } }
   }
-  return { kind: random.chance(0.8) ? 'kill' : 'freeze', afterMs: random.between(200, 6_000) }
+  return { kind: random.chance(0.8) ? 'kill' : 'freeze', afterMs: random.between(1_000, 8_000) }
 }
 
-function nthOf(point: KillPoint, random: SeededRandom, most: number): number {
-  return RARE.includes(point) ? random.between(1, 2) : random.between(1, most)
+/** How often a process comes to a point within a few seconds. */
+function mostOften(point: KillPoint): number {
+  if (RARE.includes(point)) return 2
+  return SELDOM.includes(point) ? 5 : 40
 }
