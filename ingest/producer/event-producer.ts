@@ -3,9 +3,10 @@ import { systemClock } from '../../infra/runtime/clock.ts'
 import { describeError, MillraceError, rejected } from '../../infra/runtime/errors.ts'
 import { startAvroProducer } from '../../infra/runtime/kafka/avro-producer.ts'
 import type { Appended } from '../../infra/runtime/kafka/batching-producer.ts'
+import { createKafkaConnections } from '../../infra/runtime/kafka/connections/kafka-connections.ts'
 import { startKafkaAdmin } from '../../infra/runtime/kafka/kafka-admin.ts'
 import { createKafkaClient, type KafkaConfig } from '../../infra/runtime/kafka/kafka-client.ts'
-import { startKafkaWriter } from '../../infra/runtime/kafka/kafka-writer.ts'
+import { createIdempotentWriter } from '../../infra/runtime/kafka/producer/idempotent-writer.ts'
 import { createScope, type Started } from '../../infra/runtime/lifecycle/scope.ts'
 import { type Logger, silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { TENANT_HEADER, TRACEPARENT_HEADER } from '../../schemas/headers.ts'
@@ -60,8 +61,9 @@ export type SendResult =
 
 /**
  * Publishes Avro events. Calls may overlap and need not be awaited one by one: records are batched per partition and
- * keep the order of the calls. Unreachable brokers are tried again without an end, while `send` waits; a record whose
- * acknowledgement was lost may then be in the topic twice. Do not change a record before its promise has settled.
+ * keep the order of the calls. Unreachable brokers are tried again without an end, while `send` waits. A batch that is sent again
+ * is stored once; only after 30 s without any acknowledgement is it written anew, and may then be in the topic twice. Do
+ * not change a record before its promise has settled.
  */
 export interface EventProducer<T> {
   /**
@@ -99,7 +101,18 @@ export async function startEventProducer<T>(options: EventProducerOptions<T>): P
   try {
     const client = createKafkaClient(options.kafka, options.clientId ?? 'millrace-producer', logger)
     const admin = await scope.start('Kafka admin', () => startKafkaAdmin(client))
-    const writer = await scope.start('Kafka writer', () => startKafkaWriter(client))
+    const connections = await scope.start('Kafka', async () => {
+      const opened = createKafkaConnections({
+        config: client.config,
+        clientId: client.clientId,
+        logger,
+        clock: systemClock,
+      })
+      return { value: opened, stop: () => opened.close() }
+    })
+    const writer = await scope.start('Kafka writer', async () =>
+      createIdempotentWriter({ connections, clock: systemClock, logger }),
+    )
     const producer = await scope.start('producer', () =>
       startAvroProducer<T>({
         topic,

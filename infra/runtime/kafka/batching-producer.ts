@@ -184,7 +184,8 @@ export function startBatchingProducer(options: BatchingProducerOptions): Started
     for (let attempt = 1; ; attempt++) {
       if (abandoned !== null) return fail(entries, abandoned)
       try {
-        const [written] = await writer.write([{ topic, partition, records: entries.map(({ record }) => record) }])
+        const batch = { topic, partition, records: entries.map(({ record }) => record) }
+        const [written] = await unlessAbandoned(writer.write([batch]))
         if (written === undefined) throw fatal('kafka_client_failed', `writing to ${topic}: no answer`)
         const { baseOffset, appendedAt } = written
         for (const [index, entry] of entries.entries()) {
@@ -207,7 +208,19 @@ export function startBatchingProducer(options: BatchingProducerOptions): Started
     }
   }
 
-  /** Gives up what is not being written at this moment. */
+  /** The writer may still be trying when nobody waits for it any more. */
+  async function unlessAbandoned<T>(work: Promise<T>): Promise<T> {
+    const given = Promise.withResolvers<never>()
+    const giveUp = (): void => given.reject(abandoned)
+    abandoning.signal.addEventListener('abort', giveUp)
+    try {
+      return await Promise.race([work, given.promise])
+    } finally {
+      abandoning.signal.removeEventListener('abort', giveUp)
+    }
+  }
+
+  /** Gives up what is not acknowledged. */
   function abandon(reason: MillraceError): void {
     abandoned ??= reason
     closed ??= reason

@@ -4,9 +4,10 @@ import { createSchemaRegistry } from '../../runtime/avro/schema-registry.ts'
 import { systemClock as clock } from '../../runtime/clock.ts'
 import { CONNECTIONS, kafkaConfig, readConfig, registryConfig, STAGE } from '../../runtime/config.ts'
 import { describeError } from '../../runtime/errors.ts'
+import { createKafkaConnections } from '../../runtime/kafka/connections/kafka-connections.ts'
 import { startKafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 import { createKafkaClient } from '../../runtime/kafka/kafka-client.ts'
-import { startKafkaWriter } from '../../runtime/kafka/kafka-writer.ts'
+import { createIdempotentWriter } from '../../runtime/kafka/producer/idempotent-writer.ts'
 import { untilDone } from '../../runtime/lifecycle/retry.ts'
 import { createScope, type Started } from '../../runtime/lifecycle/scope.ts'
 import { connectRedis } from '../../runtime/redis/redis-client.ts'
@@ -55,13 +56,19 @@ async function run(): Promise<number> {
     const kafka = createKafkaClient(kafkaConfig(connections), `replay-${randomUUID().slice(0, 8)}`, log)
     const start = <T>(name: string, work: () => Promise<Started<T>>): Promise<T> =>
       scope.start(name, () => untilDone(name, work, { backoff: RETRY, clock, logger: log, signal }))
+    const brokers = await start('Kafka', async () => {
+      const opened = createKafkaConnections({ config: kafka.config, clientId: kafka.clientId, logger: log, clock })
+      return { value: opened, stop: () => opened.close() }
+    })
     return {
       pipeline: await loadPipeline(folder),
       options,
       tableWaitMs: connections.tableWaitMs,
       kafka,
       admin: await start('Kafka admin', () => startKafkaAdmin(kafka)),
-      writer: await start('Kafka writer', () => startKafkaWriter(kafka)),
+      writer: await start('Kafka writer', async () =>
+        createIdempotentWriter({ connections: brokers, clock, logger: log }),
+      ),
       registry: createSchemaRegistry(registryConfig(connections)),
       connectRedis: () => {
         const { redisUrl: url, redisCa: ca } = connections
