@@ -3,6 +3,7 @@ import { commandConnections, logConnections } from '../../infra/cli/connections.
 import { growLanes } from '../../infra/cli/lanes/grow-lanes.ts'
 import { systemClock } from '../../infra/runtime/clock.ts'
 import { type KafkaAdmin, startKafkaAdmin } from '../../infra/runtime/kafka/kafka-admin.ts'
+import type { LogReader } from '../../infra/runtime/kafka/log-reader.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { eventually } from '../support/eventually.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
@@ -30,6 +31,24 @@ async function openAdmin(): Promise<KafkaAdmin> {
   const admin = await startKafkaAdmin(commandConnections({ ...process.env, ...inject('stack').env }).kafka)
   onTestFinished(() => admin.stop())
   return admin.value
+}
+
+function openLogs(): { readonly logs: LogReader } {
+  const { settings } = commandConnections({ ...process.env, ...inject('stack').env })
+  const { connections, reader: logs } = logConnections(settings)
+  onTestFinished(() => connections.close())
+  return { logs }
+}
+
+/** How many each partition has, markers not counted. */
+async function recordsOf(logs: LogReader, topic: string, partitions: number): Promise<readonly number[]> {
+  const counts = Array.from({ length: partitions }, async (_, partition) => {
+    const { start, end } = await logs.range(topic, partition)
+    let records = 0
+    for await (const { length } of logs.read(topic, partition, start, end)) records += length
+    return records
+  })
+  return await Promise.all(counts)
 }
 
 async function declared(partitions: number): Promise<{ name: string; folder: string; admin: KafkaAdmin }> {
@@ -75,6 +94,10 @@ test('a pipeline grows while it works: every event is predicted once, also those
   const added = (await run.admin.ranges(`${name}.events`)).slice(2)
   expect(added.map(({ high }) => high > 0)).toEqual([true, true])
   expect(await run.settled(4_000, DEADLINE_MS)).toMatchObject({ predicted: 4_000, deadLetters: [], duplicates: 0 })
+  const { logs } = openLogs()
+  for (const topic of ['features', 'predictions']) {
+    expect(await recordsOf(logs, `${name}.${topic}`, 4)).toEqual(await recordsOf(logs, `${name}.events`, 4))
+  }
 })
 
 test('the order of growth; a run that broke off is finished by the same command; lanes do not shrink', {
@@ -87,9 +110,7 @@ test('the order of growth; a run that broke off is finished by the same command;
   ).toEqual(GROWN)
   expect(await countsOf(admin, name)).toEqual({ ...each(2), weather: 2 })
 
-  const { settings } = commandConnections({ ...process.env, ...inject('stack').env })
-  const { connections, reader: logs } = logConnections(settings)
-  onTestFinished(() => connections.close())
+  const { logs } = openLogs()
   const said: string[] = []
   const crash = (line: string): void => {
     if (line.startsWith('grown ')) said.push(line)
