@@ -68,7 +68,7 @@ export function createBrokerLinks(options: BrokerLinksOptions): BrokerLinks {
       const { connection, sessionMs } = await open(await address())
       made.connection = connection
       if (sessionMs !== null) made.expiresAt = clock.monotonic() + sessionMs * SESSION_PART
-      connection.closed.then(forget)
+      void connection.closed.then(forget)
       return connection
     }
     function forget(): void {
