@@ -6,6 +6,7 @@ import type { KafkaConnections } from '../../runtime/kafka/connections/connectio
 import type { KafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 import type { LogReader } from '../../runtime/kafka/log-reader.ts'
 import { readContract } from '../../runtime/stage-hop.ts'
+import { patiently } from '../patiently.ts'
 import { auditLane, type LaneReport } from './audit-lane.ts'
 import { isFaulty } from './findings.ts'
 import { createLayouts } from './layouts.ts'
@@ -37,13 +38,16 @@ export interface AuditResult {
 
 /** Lanes at once: one is fetched while another one is decoded. */
 const LANES_AT_ONCE = 2
+const PATIENCE_MS = 20_000
 
 /** Rejects where nothing could be looked at. */
 export async function runAudit(deps: AuditDeps, options: AuditOptions): Promise<AuditResult> {
   const { pipeline, connections, clickhouse, registry } = deps
   const problems: string[] = []
   const before = await topicIds(connections, pipeline)
-  const plans = await planLanes(deps, pipeline, options.window)
+  // a coordinator that has just moved does not answer at once
+  const patience = { say: () => {}, signal: AbortSignal.timeout(PATIENCE_MS) }
+  const plans = await patiently('planning', () => planLanes(deps, pipeline, options.window), patience)
   const answers = await clickhouse.ping().then(
     () => true,
     (error: unknown) => {
