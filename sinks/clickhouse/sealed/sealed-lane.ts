@@ -183,7 +183,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
       const youngMs = isHurried ? 0 : (open.since ?? now) + limits.lingerMs - now
       const waitMs = isHurried || open.rows === 0 || youngMs > 0 ? 0 : deps.pace.waitMs(now)
       if (youngMs <= 0 && waitMs <= 0) return open.close(position)
-      await rest(Math.max(youngMs, waitMs))
+      await rest(Math.ceil(Math.max(youngMs, waitMs)))
     }
   }
 

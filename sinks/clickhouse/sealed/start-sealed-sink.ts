@@ -78,21 +78,24 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
   const sink = await context.start(name, () =>
     startSealedSink({
       startSource: (hooks, onRetentionLost) =>
-        startLaneSource({
-          connections: brokers,
-          clock,
-          logger,
-          group,
+        context.pausable(
           topic,
-          start: config.start,
-          hooks,
-          maxLaneBytes: config.maxLaneBytes,
-          maxBatchesOut: MAX_BATCHES_OUT,
-          commitIntervalMs: config.commitIntervalMs,
-          sessionTimeoutMs: config.sessionTimeoutMs,
-          ...(config.memberId === undefined ? {} : { instanceId: `${config.memberId}.${name}` }),
-          onRetentionLost,
-        }),
+          startLaneSource({
+            connections: brokers,
+            clock,
+            logger,
+            group,
+            topic,
+            start: config.start,
+            hooks,
+            maxLaneBytes: config.maxLaneBytes,
+            maxBatchesOut: MAX_BATCHES_OUT,
+            commitIntervalMs: config.commitIntervalMs,
+            sessionTimeoutMs: config.sessionTimeoutMs,
+            ...(config.memberId === undefined ? {} : { instanceId: `${config.memberId}.${name}` }),
+            onRetentionLost,
+          }),
+        ),
       topic,
       partitions: found.partitions.length,
       reader,
