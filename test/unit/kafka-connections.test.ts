@@ -1,58 +1,17 @@
-import { globSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import net from 'node:net'
-import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { systemClock } from '../../infra/runtime/clock.ts'
-import { checkBrokers } from '../../infra/runtime/kafka/connections/check-brokers.ts'
-import type { KafkaConnections } from '../../infra/runtime/kafka/connections/connections.ts'
 import { createKafkaConnections } from '../../infra/runtime/kafka/connections/kafka-connections.ts'
-import { NEEDED_APIS } from '../../infra/runtime/kafka/connections/needed-apis.ts'
 import { createKafkaClient } from '../../infra/runtime/kafka/kafka-client.ts'
 import { createLogReader } from '../../infra/runtime/kafka/log-reader.ts'
 import type { KafkaRequest } from '../../infra/runtime/kafka/protocol/request.ts'
 import { wireReader, wireWriter } from '../../infra/runtime/kafka/protocol/wire.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
-import {
-  API,
-  type AskedRequest,
-  apiVersionsAnswer,
-  type FakeAnswer,
-  type FakeBroker,
-  type FakeTopic,
-  metadataAnswer,
-  startFakeBroker,
-} from '../support/fake-broker.ts'
+import { API, type AskedRequest, type FakeAnswer, metadataAnswer } from '../support/fake-broker.ts'
+import { type Answer, answeringBroker, connectTo } from '../support/fake-connections.ts'
 import { manualClock } from '../support/manual-clock.ts'
-
-type Answer = (request: AskedRequest) => FakeAnswer | undefined | Promise<FakeAnswer | undefined>
-
-/** Node 1; what `answer` leaves undefined is answered as a broker would: metadata of `topics`, ECHO by its body. */
-async function fakeBroker(answer: Answer = () => undefined, topics: readonly FakeTopic[] = []): Promise<FakeBroker> {
-  const broker = await startFakeBroker(async (request) => {
-    const own = await answer(request)
-    if (own !== undefined) return own
-    if (request.apiKey === API.apiVersions) return apiVersionsAnswer()
-    if (request.apiKey === API.metadata) return metadataAnswer([{ node: 1, port: broker.port }], topics)
-    return request.body
-  })
-  onTestFinished(() => broker.close())
-  return broker
-}
-
-function connectTo(broker: FakeBroker, requestTimeoutMs = 5_000, connectTimeoutMs = 2_000): KafkaConnections {
-  const connections = createKafkaConnections({
-    config: { brokers: [broker.address] },
-    clientId: 'test',
-    logger: silentLogger,
-    clock: systemClock,
-    requestTimeoutMs,
-    connectTimeoutMs,
-  })
-  onTestFinished(() => connections.close())
-  return connections
-}
 
 const ECHO = 1000
 
@@ -71,7 +30,7 @@ const isEcho = ({ apiKey }: AskedRequest): boolean => apiKey === ECHO
 const textOf = ({ body }: AskedRequest): string => body.toString('utf8', 2)
 
 test('callers at the same time share one connection, and what they send keeps its order', async () => {
-  const broker = await fakeBroker()
+  const broker = await answeringBroker()
   const connections = connectTo(broker)
   await connections.topics([])
   const texts = Array.from({ length: 50 }, (_, at) => `text ${at}`)
@@ -87,7 +46,7 @@ test('callers at the same time share one connection, and what they send keeps it
 
 test('channels have connections of their own: one that waits stands before no other', async () => {
   const held = Promise.withResolvers<void>()
-  const broker = await fakeBroker(async (request) => {
+  const broker = await answeringBroker(async (request) => {
     if (isEcho(request) && textOf(request) === 'join') await held.promise
     return undefined
   })
@@ -100,7 +59,7 @@ test('channels have connections of their own: one that waits stands before no ot
 })
 
 test('callers that ask for the same topics at the same time share one request', async () => {
-  const broker = await fakeBroker(undefined, [
+  const broker = await answeringBroker(undefined, [
     { name: 'a', leaders: [1, -1] },
     { name: 'gone', error: 3 },
   ])
@@ -116,7 +75,7 @@ test('callers that ask for the same topics at the same time share one request', 
 
 test('a connection that is cut in the middle of an answer is thrown away: the next one reads right', async () => {
   let cuts = 0
-  const broker = await fakeBroker((request) => {
+  const broker = await answeringBroker((request) => {
     if (!isEcho(request) || textOf(request) !== 'text 1') return undefined
     const at = [2, 6, 9][cuts++] ?? 0
     return {
@@ -136,7 +95,7 @@ test('a connection that is cut in the middle of an answer is thrown away: the ne
 
 test('answers come in any pieces: byte by byte, and many in one', async () => {
   const frames: Buffer[] = []
-  const broker = await fakeBroker((request) => {
+  const broker = await answeringBroker((request) => {
     if (!isEcho(request)) return undefined
     const text = textOf(request)
     return {
@@ -173,7 +132,7 @@ test.each<[string, FakeAnswer]>([
   ],
 ])('an answer that %s is an error, and its connection is dropped', async (_, answer) => {
   let broken = true
-  const broker = await fakeBroker((request) => (isEcho(request) && broken ? answer : undefined))
+  const broker = await answeringBroker((request) => (isEcho(request) && broken ? answer : undefined))
   const connections = connectTo(broker)
   await expect(connections.send(1, 'control', echo('a'))).rejects.toMatchObject({
     code: 'malformed_response',
@@ -185,7 +144,7 @@ test.each<[string, FakeAnswer]>([
 })
 
 test('no answer in time: the socket is destroyed, and everybody who waits on it is told', async () => {
-  const broker = await fakeBroker((request) => (isEcho(request) && textOf(request) !== 'good' ? null : undefined))
+  const broker = await answeringBroker((request) => (isEcho(request) && textOf(request) !== 'good' ? null : undefined))
   const connections = connectTo(broker, 100)
   await connections.topics([])
   const sent = await Promise.allSettled([1, 2].map(() => connections.send(1, 'control', echo('silence'))))
@@ -199,7 +158,7 @@ test('no answer in time: the socket is destroyed, and everybody who waits on it 
 })
 
 test('the time for an answer counts from when it is its turn, and holds what the broker may hold', async () => {
-  const broker = await fakeBroker(async (request) => {
+  const broker = await answeringBroker(async (request) => {
     if (isEcho(request) && textOf(request) === 'join') await systemClock.sleep(300)
     return undefined
   })
@@ -209,10 +168,10 @@ test('the time for an answer counts from when it is its turn, and holds what the
 })
 
 test('a broker that accepts and says nothing, or refuses: kafka_unavailable, no socket stays', async () => {
-  const silent = await fakeBroker(() => null)
+  const silent = await answeringBroker(() => null)
   await expect(connectTo(silent, 100).topics([])).rejects.toMatchObject({ code: 'kafka_unavailable', fate: 'retry' })
   await vi.waitFor(() => expect(silent.open()).toBe(0))
-  const gone = await fakeBroker()
+  const gone = await answeringBroker()
   await gone.close()
   await expect(connectTo(gone).topics([])).rejects.toMatchObject({ code: 'kafka_unavailable', fate: 'retry' })
 })
@@ -221,8 +180,8 @@ test('a broker that moved to another address is found again, one that is unknown
   const addresses = new Map<number, number>()
   const answer: Answer = ({ apiKey }) =>
     apiKey === API.metadata ? metadataAnswer([...addresses].map(([node, port]) => ({ node, port }))) : undefined
-  const bootstrap = await fakeBroker(answer)
-  const [before, after] = [await fakeBroker(answer), await fakeBroker(answer)]
+  const bootstrap = await answeringBroker(answer)
+  const [before, after] = [await answeringBroker(answer), await answeringBroker(answer)]
   addresses.set(2, before.port)
   const connections = connectTo(bootstrap)
   expect(await connections.send(2, 'control', echo('here'))).toBe('here')
@@ -234,7 +193,7 @@ test('a broker that moved to another address is found again, one that is unknown
 })
 
 test('what any broker answers is asked of the next one when the first is away', async () => {
-  const [away, here] = [await fakeBroker(), await fakeBroker()]
+  const [away, here] = [await answeringBroker(), await answeringBroker()]
   await away.close()
   const connections = createKafkaConnections({
     config: { brokers: [away.address, here.address] },
@@ -248,7 +207,7 @@ test('what any broker answers is asked of the next one when the first is away', 
 
 test('the coordinator is kept until it is forgotten, and an error is not kept', async () => {
   let error = 15
-  const broker = await fakeBroker(({ apiKey }) =>
+  const broker = await answeringBroker(({ apiKey }) =>
     apiKey === API.findCoordinator
       ? wireWriter().int32(0).int16(error).string(null).int32(1).string('127.0.0.1').int32(broker.port).end()
       : undefined,
@@ -269,7 +228,7 @@ test('the coordinator is kept until it is forgotten, and an error is not kept', 
 test('an idle connection has no timer, every socket has noDelay, and close leaves nothing', async () => {
   const setNoDelay = vi.spyOn(net.Socket.prototype, 'setNoDelay')
   onTestFinished(() => void setNoDelay.mockRestore())
-  const broker = await fakeBroker()
+  const broker = await answeringBroker()
   const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
   const before = timers()
   const connections = connectTo(broker)
@@ -288,7 +247,7 @@ test('an idle connection has no timer, every socket has noDelay, and close leave
 })
 
 test('close does not wait for a connection that does not come about', async () => {
-  const broker = await fakeBroker(() => null)
+  const broker = await answeringBroker(() => null)
   const connections = connectTo(broker, 60_000)
   const asked = connections.topics([])
   await vi.waitFor(() => expect(broker.asked).toHaveLength(1))
@@ -296,54 +255,9 @@ test('close does not wait for a connection that does not come about', async () =
   await expect(asked).rejects.toMatchObject({ fate: 'retry' })
 })
 
-test.each<[string, (request: AskedRequest) => FakeAnswer | undefined, string]>([
-  [
-    'Kafka 2.0',
-    ({ apiVersion }) =>
-      apiVersion === 3
-        ? wireWriter()
-            .int16(35)
-            .array([18], (key, entry) => entry.int16(key).int16(0).int16(2))
-            .end()
-        : wireWriter()
-            .int16(0)
-            .array([3, 18], (key, entry) =>
-              entry
-                .int16(key)
-                .int16(0)
-                .int16(key === 3 ? 6 : 2),
-            )
-            .end(),
-    'we send Metadata version 10, it takes 0 to 6; Kafka 2.8 is the oldest that has it',
-  ],
-  [
-    'Kafka 2.7',
-    () => apiVersionsAnswer({ 3: 9 }),
-    'we send Metadata version 10, it takes 0 to 9; Kafka 2.8 is the oldest that has it',
-  ],
-])('%s is refused at start-up', async (_, versions, message) => {
-  const broker = await fakeBroker((request) => (request.apiKey === API.apiVersions ? versions(request) : undefined))
-  await expect(checkBrokers(connectTo(broker))).rejects.toMatchObject({
-    code: 'kafka_too_old',
-    fate: 'crash',
-    message: expect.stringContaining(message),
-  })
-})
-
-test('the check names the oldest version that the answers allow', async () => {
-  const broker = await fakeBroker((request) =>
-    request.apiKey === API.apiVersions ? apiVersionsAnswer({}, 21) : undefined,
-  )
-  expect(await checkBrokers(connectTo(broker))).toEqual({ brokers: 1, version: 'Kafka 3.9 or newer' })
-  const untold = await fakeBroker((request) =>
-    request.apiKey === API.apiVersions ? apiVersionsAnswer({ 1: 12 }) : undefined,
-  )
-  expect(await checkBrokers(connectTo(untold))).toEqual({ brokers: 1, version: 'Kafka 2.7 or newer' })
-})
-
 test('a broker that answers an error again and again is asked with pauses that grow, until the caller gives up', async () => {
   const stop = new AbortController()
-  const broker = await fakeBroker(
+  const broker = await answeringBroker(
     ({ apiKey, body }) => {
       if (apiKey !== API.listOffsets) return undefined
       if (broker.asked.filter((request) => request.apiKey === API.listOffsets).length >= 12) stop.abort()
@@ -376,25 +290,12 @@ test('a broker that answers an error again and again is asked with pauses that g
 })
 
 test('a topic that stays away for five seconds is unknown, and not before', async () => {
-  const broker = await fakeBroker(undefined, [{ name: 'none', error: 3 }])
+  const broker = await answeringBroker(undefined, [{ name: 'none', error: 3 }])
   const clock = manualClock()
   const before = clock.monotonic()
   const reader = createLogReader({ connections: connectTo(broker), clock })
   await expect(reader.range('none', 0)).rejects.toMatchObject({ code: 'unknown_topic', fate: 'crash' })
   expect(clock.monotonic() - before).toBeGreaterThanOrEqual(5_000)
-})
-
-test('the start-up check asks for every request that we send, in the version that we send', () => {
-  const folder = path.resolve(import.meta.dirname, '../../infra/runtime/kafka/protocol')
-  const texts = globSync('*.ts', { cwd: folder }).map((file) => readFileSync(path.join(folder, file), 'utf8'))
-  const sent = texts.flatMap((text) => {
-    const found = [...text.matchAll(/apiKey: (\d+),\s+apiVersion: (\d+),\s+name: '(\w+)'/g)]
-    expect(found).toHaveLength(text.match(/apiKey: [^n]/g)?.length ?? 0)
-    return found.map(([, key, version, name]) => ({ name, key: Number(key), version: Number(version) }))
-  })
-  // version 0 is asked only of a broker that is refused
-  const needed = sent.filter(({ key, version }) => !(key === API.apiVersions && version === 0))
-  expect(needed.sort((left, right) => left.key - right.key)).toEqual(NEEDED_APIS.map(({ since, ...api }) => api))
 })
 
 test('a connection of kafkajs, which its admin client still uses, arms no timer while nothing waits in its queue', () => {
