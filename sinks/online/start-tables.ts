@@ -1,7 +1,7 @@
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { retryable } from '../../infra/runtime/errors.ts'
 import type { TakeLimits } from '../../infra/runtime/kafka/batch-source.ts'
-import type { HopObserver } from '../../infra/runtime/kafka/hop/lane-hop.ts'
+import type { HopObserver } from '../../infra/runtime/kafka/hop/hop-observer.ts'
 import { connectRedis, type RedisClient } from '../../infra/runtime/redis/redis-client.ts'
 import { startStageHop } from '../../infra/runtime/stage-hop.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { fatal, retryable } from '../../infra/runtime/errors.ts'
-import type { HopObserver } from '../../infra/runtime/kafka/hop/lane-hop.ts'
+import type { HopObserver } from '../../infra/runtime/kafka/hop/hop-observer.ts'
 import type { BatchHandler } from '../../infra/runtime/kafka/outcome.ts'
 import { letterOf, memoryLanes, memorySourceOf, startMemoryHop } from '../support/memory-hop.ts'
 import { type MemoryLane, memoryClaims } from '../support/memory-lanes.ts'

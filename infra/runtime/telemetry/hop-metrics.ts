@@ -1,4 +1,4 @@
-import type { HopObserver } from '../kafka/hop/lane-hop.ts'
+import type { HopObserver } from '../kafka/hop/hop-observer.ts'
 import type { Metrics } from './metrics.ts'
 
 /** What every hop of a stage counts, by the hop's name. */

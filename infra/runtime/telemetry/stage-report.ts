@@ -1,7 +1,7 @@
 import type { StageMetrics } from '../../../schemas/generated/records.ts'
 import type { AvroType } from '../avro/avro-type.ts'
 import type { Clock } from '../clock.ts'
-import type { SettledRound } from '../kafka/hop/lane-hop.ts'
+import type { SettledRound } from '../kafka/hop/hop-observer.ts'
 import type { RecordWriter } from '../kafka/record-writer.ts'
 import type { Started } from '../lifecycle/scope.ts'
 import type { Logger } from './logger.ts'

@@ -1,4 +1,4 @@
-import type { SettledRound } from '../../../infra/runtime/kafka/hop/lane-hop.ts'
+import type { SettledRound } from '../../../infra/runtime/kafka/hop/hop-observer.ts'
 import type { Chunk, RejectedRecord, RowSource } from './chunk.ts'
 import { unstored } from './encode-row.ts'
 import type { Landed } from './land-chunk.ts'

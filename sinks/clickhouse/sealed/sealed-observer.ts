@@ -1,4 +1,4 @@
-import type { HopObserver } from '../../../infra/runtime/kafka/hop/lane-hop.ts'
+import type { HopObserver } from '../../../infra/runtime/kafka/hop/hop-observer.ts'
 
 /** What is told of a sink, at most once per chunk; must not throw. */
 export interface SealedSinkObserver extends HopObserver {

@@ -6,7 +6,7 @@ import { startLaneSource } from '../../../infra/runtime/kafka/consumer/start-lan
 import { readCoordinates } from '../../../infra/runtime/kafka/exactly-once/coordinates.ts'
 import { readDeadLetterCoordinates } from '../../../infra/runtime/kafka/exactly-once/dead-letter-coordinates.ts'
 import { createLaneClaims } from '../../../infra/runtime/kafka/exactly-once/lane-claims.ts'
-import type { HopObserver } from '../../../infra/runtime/kafka/hop/lane-hop.ts'
+import type { HopObserver } from '../../../infra/runtime/kafka/hop/hop-observer.ts'
 import { once, registerContract } from '../../../infra/runtime/stage-hop.ts'
 import type { StageContext } from '../../../infra/runtime/stage-process.ts'
 import { startStageReport } from '../../../infra/runtime/telemetry/stage-report.ts'

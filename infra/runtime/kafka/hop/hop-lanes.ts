@@ -8,7 +8,7 @@ import type { LaneClaims, LaneTopics, LaneWriter } from '../exactly-once/lane-wr
 import type { BatchHandler } from '../outcome.ts'
 import type { RecordColumns } from '../record-batches/columns.ts'
 import { createHopLane, type HopLane } from './hop-lane.ts'
-import type { HopObserver } from './lane-hop.ts'
+import type { HopObserver } from './hop-observer.ts'
 import { createUnended, type OriginOf } from './unended.ts'
 
 export interface HopLanesOptions {
