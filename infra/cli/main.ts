@@ -8,6 +8,7 @@ import { register as registerGenerate } from './commands/generate.ts'
 import { register as registerLint } from './commands/lint.ts'
 import { register as registerMigrate } from './commands/migrate.ts'
 import { register as registerNew } from './commands/new.ts'
+import { register as registerPositions } from './commands/positions.ts'
 import { register as registerSchemas } from './commands/schemas.ts'
 import { register as registerTest } from './commands/test.ts'
 import { register as registerTopics } from './commands/topics.ts'
@@ -26,6 +27,7 @@ for (const register of [
   registerDoctor,
   registerAudit,
   registerDlq,
+  registerPositions,
 ]) {
   register(program)
 }

@@ -20,11 +20,13 @@ import { type Health, startOpsServer } from './http/ops-server.ts'
 import { checkBrokers } from './kafka/connections/check-brokers.ts'
 import type { KafkaConnections } from './kafka/connections/connections.ts'
 import { createKafkaConnections } from './kafka/connections/kafka-connections.ts'
+import type { PartitionPauses } from './kafka/consumer/lane-source.ts'
 import { type KafkaAdmin, startKafkaAdmin } from './kafka/kafka-admin.ts'
 import { createKafkaClient, type KafkaClient } from './kafka/kafka-client.ts'
 import { createLogReader, type LogReader } from './kafka/log-reader.ts'
 import { createIdempotentWriter } from './kafka/producer/idempotent-writer.ts'
 import type { RecordWriter } from './kafka/record-writer.ts'
+import { createPartitionControl } from './lifecycle/partition-control.ts'
 import { untilDone } from './lifecycle/retry.ts'
 import { createScope, type Started } from './lifecycle/scope.ts'
 import { createLogger, type Logger } from './telemetry/logger.ts'
@@ -55,6 +57,8 @@ export interface StageContext {
   readonly retry: Backoff
   /** Starts a part, again and again while it fails with `retry`; parts are stopped in reverse order. */
   start<T>(name: string, start: () => Promise<Started<T>>): Promise<T>
+  /** Lets an operator pause the partitions of a source. */
+  pausable<T extends PartitionPauses>(topic: string, starting: Promise<Started<T>>): Promise<Started<T>>
   /** Watches a part that runs by itself: the process ends with an error when it does. */
   watch(part: { readonly ended: Promise<void>; readonly health: Health }): void
 }
@@ -107,6 +111,7 @@ async function runUntilStopped(
   const clock = systemClock
   const metrics = createMetrics({ stage })
   const scope = createScope(logger)
+  const partitions = createPartitionControl(metrics)
   const watched: Health[] = []
   const failures: Promise<never>[] = []
   let started = false
@@ -114,7 +119,8 @@ async function runUntilStopped(
 
   const health: Health = {
     live: () => firstProblem(watched.map((part) => part.live())),
-    ready: () => (started ? firstProblem(watched.map((part) => part.ready())) : startingProblem),
+    ready: () =>
+      started ? (partitions.problem() ?? firstProblem(watched.map((part) => part.ready()))) : startingProblem,
   }
   const begin: StageContext['start'] = (name, work) => {
     startingProblem = `starting: ${name}`
@@ -128,7 +134,7 @@ async function runUntilStopped(
   try {
     const pipeline = await loadPipeline(config.pipelineFolder)
     const ops = await scope.start('ops server', () =>
-      startOpsServer({ host: config.opsHost, port: config.opsPort, health, metrics }),
+      startOpsServer({ host: config.opsHost, port: config.opsPort, health, metrics, partitions }),
     )
     const connections = readConfig(CONNECTIONS, process.env)
     const kafka = createKafkaClient(kafkaConfig(connections), instance, logger)
@@ -160,6 +166,11 @@ async function runUntilStopped(
       queuedBytes: metrics.gauge('millrace_queued_bytes', 'Fetched and not yet taken', ['hop']),
       retry: RETRY,
       start: begin,
+      async pausable(topic, starting) {
+        const begun = await starting
+        partitions.add(topic, begun.value)
+        return begun
+      },
       watch(part) {
         watched.push(part.health)
         failures.push(part.ended.then(() => new Promise<never>(() => {})))

@@ -9,6 +9,9 @@ import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { eventually } from './eventually.ts'
 import { uniqueName } from './unique-name.ts'
 
+/** Between two appends of a load. */
+const ROUND_MS = 20
+
 /** What all consumers of a group were handed, in order: each offset once, none left out. */
 export interface HandOuts {
   /** Next offset that a partition should hand out. */
@@ -16,6 +19,11 @@ export interface HandOuts {
   /** Whatever was handed out otherwise. */
   readonly wrong: string[]
   count: number
+}
+
+/** Where each partition of a ledger stands, by number. */
+export function stands({ next }: HandOuts): readonly number[] {
+  return [...next].sort(([a], [b]) => a - b).map(([, offset]) => offset)
 }
 
 export const handOuts = (): HandOuts => ({ next: new Map(), wrong: [], count: 0 })
@@ -127,6 +135,8 @@ export interface TestTopic {
   fill(perPartition: number, bytes?: number): Promise<void>
   /** Appends to all partitions, again and again, until it is stopped; resolves with how many to each. */
   load(perRound: number): { stop(): Promise<number> }
+  /** Where each partition ends. */
+  ends(): Promise<readonly number[]>
   committed(): Promise<ReadonlyMap<number, { offset: number; metadata: string }>>
 }
 
@@ -189,7 +199,10 @@ export async function testTopic(
     load(perRound) {
       let going = true
       const running = (async () => {
-        while (going) await fill(perRound)
+        while (going) {
+          await fill(perRound)
+          await systemClock.sleep(ROUND_MS)
+        }
         return written
       })()
       return {
@@ -198,6 +211,10 @@ export async function testTopic(
           return running
         },
       }
+    },
+    async ends() {
+      const offsets = await admin.fetchTopicOffsets(topic)
+      return offsets.toSorted((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
     },
     async committed() {
       const [answer] = await admin.fetchOffsets({ groupId: group, topics: [topic] })

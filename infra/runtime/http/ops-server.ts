@@ -1,4 +1,4 @@
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fatal } from '../errors.ts'
 import type { Started } from '../lifecycle/scope.ts'
@@ -11,12 +11,24 @@ export interface Health {
   ready(): string | null
 }
 
-/** `/live`, `/ready` (200 or 503 with a reason) and `/metrics` for Prometheus. */
+/** False when this process does not read the topic. */
+interface PartitionSwitch {
+  pause(topic: string, partition: number): boolean
+  resume(topic: string, partition: number): boolean
+}
+
+const PARTITION_PATH = /^\/partitions\/([\w.-]+)\/(\d{1,9})\/(pause|resume)$/
+
+/**
+ * `/live`, `/ready` (200 or 503 with a reason) and `/metrics` for Prometheus; `POST /partitions/<topic>/<n>/pause` and `…/resume` for
+ * operators, which pages in a browser may not use.
+ */
 export async function startOpsServer(options: {
   readonly host: string
   readonly port: number
   readonly health: Health
   readonly metrics: Metrics
+  readonly partitions: PartitionSwitch
 }): Promise<Started<{ readonly port: number }>> {
   const { health, metrics } = options
   const server = createServer((request, response) => {
@@ -31,8 +43,10 @@ export async function startOpsServer(options: {
           (error: Error) => answer(response, 500, 'text/plain', error.message),
         )
         return
-      default:
-        return answer(response, 404, 'text/plain', 'not found\n')
+      default: {
+        const [status, text] = turn(request, options.partitions)
+        return answer(response, status, 'text/plain', `${text}\n`)
+      }
     }
   })
   await new Promise<void>((resolve, reject) => {
@@ -49,6 +63,17 @@ export async function startOpsServer(options: {
         server.closeAllConnections()
       }),
   }
+}
+
+/** Status and text. */
+function turn(request: IncomingMessage, partitions: PartitionSwitch): readonly [status: number, text: string] {
+  const path = PARTITION_PATH.exec(new URL(request.url ?? '/', 'http://ops').pathname)
+  if (path === null) return [404, 'not found']
+  if (request.method !== 'POST') return [405, 'POST only']
+  if (request.headers.origin !== undefined) return [403, 'not from a browser']
+  const [, topic = '', partition = '', action] = path
+  const isKnown = partitions[action === 'pause' ? 'pause' : 'resume'](topic, Number(partition))
+  return isKnown ? [200, `${topic}/${partition} is ${action}d`] : [404, `this process does not read ${topic}`]
 }
 
 function answerState(response: ServerResponse, problem: string | null): void {
