@@ -11,7 +11,8 @@ import { startLaneSource } from './kafka/consumer/start-lane-source.ts'
 import { readCoordinates } from './kafka/exactly-once/coordinates.ts'
 import { readDeadLetterCoordinates } from './kafka/exactly-once/dead-letter-coordinates.ts'
 import { createLaneClaims } from './kafka/exactly-once/lane-claims.ts'
-import { type HopObserver, type LaneHop, startLaneHop } from './kafka/hop/lane-hop.ts'
+import type { HopObserver } from './kafka/hop/hop-observer.ts'
+import { type LaneHop, startLaneHop } from './kafka/hop/lane-hop.ts'
 import type { OriginOf } from './kafka/hop/unended.ts'
 import type { BatchHandler } from './kafka/outcome.ts'
 import { startWatchdog } from './lifecycle/watchdog.ts'
@@ -104,20 +105,23 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
   const hop = await context.start(`${name} hop`, () =>
     startLaneHop({
       startSource: (hooks, onRetentionLost) =>
-        startLaneSource({
-          connections: brokers,
-          clock,
-          logger: hopLogger,
-          group,
+        context.pausable(
           topic,
-          start: config.start,
-          hooks,
-          maxLaneBytes: config.maxLaneBytes,
-          commitIntervalMs: config.commitIntervalMs,
-          sessionTimeoutMs: config.sessionTimeoutMs,
-          ...(config.memberId === undefined ? {} : { instanceId: `${config.memberId}.${name}` }),
-          onRetentionLost,
-        }),
+          startLaneSource({
+            connections: brokers,
+            clock,
+            logger: hopLogger,
+            group,
+            topic,
+            start: config.start,
+            hooks,
+            maxLaneBytes: config.maxLaneBytes,
+            commitIntervalMs: config.commitIntervalMs,
+            sessionTimeoutMs: config.sessionTimeoutMs,
+            ...(config.memberId === undefined ? {} : { instanceId: `${config.memberId}.${name}` }),
+            onRetentionLost,
+          }),
+        ),
       claims,
       handler: options.handler,
       input: { topic, generation },
