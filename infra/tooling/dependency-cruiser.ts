@@ -9,14 +9,14 @@ const PRODUCT = '^(ingest|processors|inference|sinks|schemas|infra)/'
 const VENDORS = {
   // measured beside ours
   kafkajs: '^infra/(runtime/kafka|bench)/',
-  '@kafkajs/confluent-schema-registry': '^infra/runtime/avro/schema-registry\\.ts$',
+  '@kafkajs/confluent-schema-registry': '^infra/(runtime/avro/schema-registry\\.ts$|bench/)',
   avsc: '^infra/runtime/avro/avro-type\\.ts$',
   ioredis: '^infra/runtime/redis/redis-client\\.ts$',
   '@clickhouse/client': '^infra/runtime/clickhouse/clickhouse-client\\.ts$',
   '@node-rs/crc32': '^infra/runtime/kafka/record-batches/crc32c\\.ts$',
   'lz4-napi': '^infra/runtime/kafka/record-batches/codecs/lz4\\.ts$',
   snappy: '^infra/runtime/kafka/record-batches/codecs/snappy\\.ts$',
-  'onnxruntime-node': '^inference/models/onnx-session\\.ts$',
+  'onnxruntime-node': '^(inference/models/onnx-session\\.ts$|infra/bench/)',
   pino: '^infra/runtime/telemetry/logger\\.ts$',
   'prom-client': '^infra/runtime/telemetry/metrics\\.ts$',
   commander: '^infra/cli/',

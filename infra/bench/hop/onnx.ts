@@ -1,0 +1,106 @@
+/*
+ * As much of ONNX's protocol buffers (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) as two small models need.
+ * A message is fields of `(number << 3) | wire type`: 0 varint, 2 length and bytes, 5 four bytes.
+ */
+
+const VARINT = 0
+const BYTES = 2
+const FIXED32 = 5
+const FLOAT = 1
+
+function varint(value: number): Buffer {
+  const bytes: number[] = []
+  let rest = value
+  for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80)
+  return Buffer.from([...bytes, rest])
+}
+
+const int = (field: number, value: number): Buffer => Buffer.concat([varint((field << 3) | VARINT), varint(value)])
+const bytes = (field: number, value: Buffer | string): Buffer => {
+  const content = Buffer.from(value)
+  return Buffer.concat([varint((field << 3) | BYTES), varint(content.length), content])
+}
+const message = (field: number, ...parts: readonly Buffer[]): Buffer => bytes(field, Buffer.concat(parts))
+const float = (field: number, value: number): Buffer => {
+  const content = Buffer.alloc(4)
+  content.writeFloatLE(value)
+  return Buffer.concat([varint((field << 3) | FIXED32), content])
+}
+
+export type Attribute = number | string | readonly number[] | readonly string[] | { readonly floats: readonly number[] }
+
+function attribute(name: string, value: Attribute): Buffer {
+  const [type, content] = attributeContent(value)
+  return message(5, bytes(1, name), content, int(20, type))
+}
+
+/** Of AttributeProto: the type (2 = int, 3 = string, 6 = floats, 7 = ints, 8 = strings), and its field. */
+function attributeContent(value: Attribute): readonly [type: number, content: Buffer] {
+  if (typeof value === 'number') return [2, int(3, value)]
+  if (typeof value === 'string') return [3, bytes(4, value)]
+  if ('floats' in value) return [6, Buffer.concat(value.floats.map((one) => float(7, one)))]
+  const list: readonly (number | string)[] = value
+  if (typeof list[0] === 'string') return [8, Buffer.concat(list.map((one) => bytes(9, String(one))))]
+  return [7, Buffer.concat(list.map((one) => int(8, Number(one))))]
+}
+
+export interface OnnxNode {
+  readonly operator: string
+  readonly domain?: string
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  readonly attributes?: Readonly<Record<string, Attribute>>
+}
+
+export interface Weights {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly values: Float32Array
+}
+
+/** A tensor of float32 [N, width]. */
+export interface Matrix {
+  readonly name: string
+  readonly width: number
+}
+
+export function onnxModel(model: {
+  readonly nodes: readonly OnnxNode[]
+  readonly weights: readonly Weights[]
+  readonly input: Matrix
+  readonly output: Matrix
+}): Buffer {
+  const nodes = model.nodes.map(({ operator, domain, inputs, outputs, attributes = {} }) =>
+    message(
+      1,
+      ...inputs.map((name) => bytes(1, name)),
+      ...outputs.map((name) => bytes(2, name)),
+      bytes(4, operator),
+      ...Object.entries(attributes).map(([name, value]) => attribute(name, value)),
+      ...(domain === undefined ? [] : [bytes(7, domain)]),
+    ),
+  )
+  const weights = model.weights.map(({ name, shape, values }) =>
+    message(
+      5,
+      ...shape.map((size) => int(1, size)),
+      int(2, FLOAT),
+      bytes(8, name),
+      bytes(9, Buffer.from(values.buffer, values.byteOffset, values.byteLength)),
+    ),
+  )
+  const graph = [
+    ...nodes,
+    bytes(2, 'bench'),
+    ...weights,
+    message(11, ...matrix(model.input)),
+    message(12, ...matrix(model.output)),
+  ]
+  const opset = (domain: string, version: number): Buffer => message(8, bytes(1, domain), int(2, version))
+  return Buffer.concat([int(1, 8), bytes(2, 'millrace'), message(7, ...graph), opset('', 15), opset('ai.onnx.ml', 3)])
+}
+
+function matrix({ name, width }: Matrix): readonly Buffer[] {
+  const shape = message(2, message(1, bytes(2, 'N')), message(1, int(1, width)))
+  return [bytes(1, name), message(2, message(1, int(1, FLOAT), shape))]
+}
