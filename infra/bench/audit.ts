@@ -22,7 +22,7 @@ import { systemClock } from '../runtime/clock.ts'
 import { clickHouseConfig } from '../runtime/config.ts'
 import { startKafkaAdmin } from '../runtime/kafka/kafka-admin.ts'
 import { createIdempotentWriter } from '../runtime/kafka/producer/idempotent-writer.ts'
-import type { RecordWriter } from '../runtime/kafka/record-writer.ts'
+import type { OutgoingBatch, RecordWriter } from '../runtime/kafka/record-writer.ts'
 import { readContract } from '../runtime/stage-hop.ts'
 import { silentLogger } from '../runtime/telemetry/logger.ts'
 import { fillLane } from './audit/fill-lane.ts'
@@ -120,10 +120,11 @@ async function bench(env: NodeJS.ProcessEnv) {
   }
 }
 
-/** A broker that has just started answers that it is busy. */
+/** A broker that has just started answers that it is busy. Batch by batch: what is written once is not written again. */
 function patientWriter(writer: RecordWriter): RecordWriter {
-  const signal = AbortSignal.timeout(600_000)
-  return { write: (batches) => patiently('writing', () => writer.write(batches), { say: print, signal }) }
+  const patience = { say: print, signal: AbortSignal.timeout(600_000) }
+  const one = (batch: OutgoingBatch) => patiently('writing', () => writer.write([batch]), patience)
+  return { write: async (batches) => (await Promise.all(batches.map(one))).flat() }
 }
 
 function print(line: string): void {

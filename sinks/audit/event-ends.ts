@@ -17,6 +17,10 @@ export interface EventRange {
   readonly to: number
 }
 
+/*
+ * Indexes may be used with FINAL here: copies of a row have the same origin, so none is looked at without the others.
+ */
+
 /** What has ended of [from, to), ascending, as runs; a record with two ends counts twice in them. */
 export async function readEnds(
   clickhouse: Pick<ClickHouseClient, 'rows'>,
@@ -35,7 +39,8 @@ export async function readEnds(
              AND partition = {partition:Int32} AND origin_offset >= {from:UInt64} AND origin_offset < {to:UInt64}
          ) GROUP BY at
        )
-     ) GROUP BY run ORDER BY first`,
+     ) GROUP BY run ORDER BY first
+     SETTINGS use_skip_indexes_if_final = 1`,
     { ...range },
   )
   return rows.map(({ first, last, predicted, letters }) => ({

@@ -69,10 +69,13 @@ export async function auditLane(sources: LaneSources, plan: LanePlan): Promise<L
     createStoreLedger(span, { topic, deadLetters: topics.deadLetters }, findings[name])
   const predictions = storeOf(topics.predictions, plan.storedPredictions, 'predictions')
   const labels = topics.labels === null ? null : storeOf(topics.labels, plan.storedLabels, 'labels')
-  const read = (topic: string, { from, to }: Span): AsyncIterable<RecordSet> =>
+  const readInput = (topic: string, { from, to }: Span): AsyncIterable<RecordSet> =>
     reader.read(topic, partition, from, to, { isolation: 'read_committed' })
+  // our own outputs are no transactions: what somebody else has aborted in there is to be seen
+  const readOutput = (topic: string, { from, to }: Span): AsyncIterable<RecordSet> =>
+    reader.read(topic, partition, from, to)
 
-  for await (const set of read(topics.events, plan.events)) {
+  for await (const set of readInput(topics.events, plan.events)) {
     events.events(set.offsets, set.length)
     for (let row = 0; row < set.length; row++) {
       if ((set.headers.lengths[row] as number) <= 0) continue
@@ -81,13 +84,13 @@ export async function auditLane(sources: LaneSources, plan: LanePlan): Promise<L
     }
   }
   let firstVector: Vector | null = null
-  for await (const set of read(topics.features, plan.features)) {
+  for await (const set of readOutput(topics.features, plan.features)) {
     await layouts.outputs.prepare(schemaIdsOf(set))
     const rows = readOrigins(set, generationBytes, layouts.outputs.known, false)
     firstVector ??= firstKnown(rows)
     events.features(rows, committed.inference)
   }
-  for await (const set of read(topics.predictions, plan.predictions)) {
+  for await (const set of readOutput(topics.predictions, plan.predictions)) {
     await layouts.predictions.prepare(schemaIdsOf(set))
     const rows = readOrigins(set, generationBytes, layouts.predictions.known, true)
     predictions.records(set.offsets, set.length)
@@ -95,7 +98,7 @@ export async function auditLane(sources: LaneSources, plan: LanePlan): Promise<L
   }
   const letters = createLetterCounts(generation, plan.events)
   let lost = NOTHING_LOST
-  for await (const set of read(topics.deadLetters, plan.deadLetters)) {
+  for await (const set of readOutput(topics.deadLetters, plan.deadLetters)) {
     await layouts.letters.prepare(schemaIdsOf(set))
     const known: Letter[] = []
     for (const letter of readLetters(set, layouts.letters.known)) {
@@ -135,7 +138,7 @@ export async function auditLane(sources: LaneSources, plan: LanePlan): Promise<L
   async function auditStores(clickhouse: ClickHouseClient) {
     const stored = await auditStore(clickhouse, 'predictions', predictions, topics.predictions, plan.storedPredictions)
     if (labels === null || topics.labels === null) return { predictions: stored, labels: null }
-    for await (const set of read(topics.labels, plan.storedLabels)) labels.records(set.offsets, set.length)
+    for await (const set of readInput(topics.labels, plan.storedLabels)) labels.records(set.offsets, set.length)
     return {
       predictions: stored,
       labels: await auditStore(clickhouse, 'labels', labels, topics.labels, plan.storedLabels),

@@ -70,7 +70,8 @@ async function copiesOf(
   { table, ...parameters }: StoredRange,
 ): Promise<number> {
   const [row] = await clickhouse.rows<{ copies: string }>(
-    `SELECT toInt64(count()) - toInt64(uniqExact(kafka_offset)) AS copies FROM ${table} FINAL WHERE ${WHERE}`,
+    `SELECT toInt64(count()) - toInt64(uniqExact(kafka_offset)) AS copies FROM ${table} FINAL WHERE ${WHERE}
+     SETTINGS use_skip_indexes_if_final = 1`,
     parameters,
   )
   return Number(row?.copies ?? 0)

@@ -36,7 +36,7 @@ export function letterLine({ stored, replays }: ShownLetter): string {
   ].join('  ')
 }
 
-export function outcomeText(outcome: ReplayOutcome | null): string {
+function outcomeText(outcome: ReplayOutcome | null): string {
   if (outcome === null) return 'unknown, ClickHouse does not answer'
   switch (outcome.end) {
     case 'predicted':
