@@ -39,8 +39,11 @@ export interface Fetcher {
 }
 
 interface LeaderLoop {
+  readonly node: number
   polling: boolean
   asking: boolean
+  /** Counts the requests: each begins with another partition. */
+  turn: number
   wake: () => void
 }
 
@@ -57,7 +60,6 @@ export function createFetcher(options: FetcherOptions): Fetcher {
   const { connections, clock, logger, topic, maxLaneBytes } = options
   const stopping = new AbortController()
   const loops = new Map<number, LeaderLoop>()
-  let turn = 0
   let refreshing = false
   /** Failures in a row, for the back-off. */
   let failures = 0
@@ -67,11 +69,11 @@ export function createFetcher(options: FetcherOptions): Fetcher {
     !(lane.fetching || lane.stale || lane.locating || lane.full || options.isPaused(lane.partition))
 
   /** In turns, because a broker fills its answer in the order of the request; first who needs a large answer. */
-  function pick(node: number): OwnedLane[] {
+  function pick(loop: LeaderLoop): OwnedLane[] {
     const found = [...options.lanes()].filter(
-      (lane) => isFetchable(lane) && connections.leaderOf(topic, lane.partition) === node,
+      (lane) => isFetchable(lane) && connections.leaderOf(topic, lane.partition) === loop.node,
     )
-    const first = found.length === 0 ? 0 : turn++ % found.length
+    const first = found.length === 0 ? 0 : loop.turn++ % found.length
     return [...found.slice(first), ...found.slice(0, first)].sort((a, b) => b.fetchBytes - a.fetchBytes)
   }
 
@@ -90,15 +92,15 @@ export function createFetcher(options: FetcherOptions): Fetcher {
       const loop = loops.get(node)
       if (loop === undefined) void poll(node)
       else if (!loop.polling) loop.wake()
-      else if (!loop.asking) void askAtOnce(node, loop)
+      else if (!loop.asking) void askAtOnce(loop)
     }
   }
 
   async function poll(node: number): Promise<void> {
-    const loop: LeaderLoop = { polling: false, asking: false, wake: () => {} }
+    const loop: LeaderLoop = { node, polling: false, asking: false, turn: 0, wake: () => {} }
     loops.set(node, loop)
     while (!stopping.signal.aborted) {
-      const lanes = pick(node)
+      const lanes = pick(loop)
       if (lanes.length === 0) {
         const { promise, resolve } = Promise.withResolvers<void>()
         loop.wake = resolve
@@ -111,13 +113,13 @@ export function createFetcher(options: FetcherOptions): Fetcher {
     }
   }
 
-  async function askAtOnce(node: number, loop: LeaderLoop): Promise<void> {
+  async function askAtOnce(loop: LeaderLoop): Promise<void> {
     loop.asking = true
     // leaves the current turn: what becomes fetchable together goes together
     await Promise.resolve()
     for (let brought = true; brought && loop.polling; ) {
-      const lanes = pick(node)
-      brought = lanes.length > 0 && (await fetch(node, lanes, 'control', 0, ASK_BYTES))
+      const lanes = pick(loop)
+      brought = lanes.length > 0 && (await fetch(loop.node, lanes, 'control', 0, ASK_BYTES))
     }
     loop.asking = false
     if (!loop.polling) loop.wake()
