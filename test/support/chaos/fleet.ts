@@ -23,7 +23,6 @@ export interface Fleet {
   stop(): Promise<void>
 }
 
-const AT_POINT_WITHIN_MS = 15_000
 const RESTART_MS = 200
 /** How much longer than its session a stopped process is away. */
 const ZOMBIE_BEYOND_MS = 1_500
@@ -85,7 +84,7 @@ export function startFleet(options: {
       fault === null
         ? new Promise(() => {})
         : fault.kind === 'at-point'
-          ? Promise.race([run.atPoint, after(AT_POINT_WITHIN_MS)])
+          ? Promise.race([run.atPoint, after(plan.atPointWithinMs)])
           : after(fault.afterMs)
     const exited = run.exited.then(() => 'exited' as const)
     const end = await Promise.race([exited, due.then(() => 'due' as const), aborted(leaving)])

@@ -14,6 +14,8 @@ export type StageFault =
 export type ComponentFault = 'kafka-kill' | 'kafka-restart' | 'clickhouse-kill'
 
 export interface ChaosPlan {
+  /** How long a process may take to come to the point of its order, before it is killed where it is. */
+  readonly atPointWithinMs: number
   /** Of each stage in turn, taken by whichever of its processes starts next. */
   readonly stages: Readonly<Record<DrivenStage, readonly StageFault[]>>
   /** Faults of components, each once so many stage faults have happened. */
@@ -56,6 +58,7 @@ export function shortPlan(random: SeededRandom): ChaosPlan {
   }
   for (const stage of STAGES) stages[stage].push({ kind: 'freeze', afterMs: random.between(500, 1_500) })
   return {
+    atPointWithinMs: 60_000,
     stages,
     components: [
       { after: 5, fault: 'clickhouse-kill' },
@@ -80,6 +83,7 @@ export function randomPlan(random: SeededRandom, kills: number): ChaosPlan {
     })
   }
   return {
+    atPointWithinMs: 15_000,
     stages,
     components,
     scale: [

@@ -44,7 +44,8 @@ export interface ChaosReport {
 const LOGS = path.resolve(import.meta.dirname, '../../../.millrace/test-logs', `chaos-${process.pid}`)
 const FEED_STEP = 500
 const FIRST_PACE_MS = 5_000
-const FEED_PAUSE_MS = 50
+const FEED_PAUSE_MS = 100
+const TRICKLE = 20
 const LOOK_MS = 250
 const QUIET_MS = 60_000
 const COMPONENT_WITHIN_MS = 60_000
@@ -115,7 +116,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   }
 }
 
-/** Sends the events in step with the faults: there is always something to do while the plan lasts, and none is left over. */
+/** Sends the events in step with the faults. While the plan lasts, there is always something to do: a few more when all are sent. */
 async function feedAlong(
   { feed }: Deployment,
   fleet: Fleet,
@@ -126,14 +127,14 @@ async function feedAlong(
   const since = performance.now()
   let done = 0
   let lastAt = since
-  while (!signal.aborted && feed.sent < events) {
+  while (!signal.aborted) {
     const now = performance.now()
     if (fleet.faults.length > done) lastAt = now
     done = fleet.faults.length
     const paceMs = done === 0 ? FIRST_PACE_MS : (lastAt - since) / done
     const due = (events * (done + Math.min(1, (now - lastAt) / paceMs))) / Math.max(1, planned)
-    if (feed.sent < due) await feed.send(Math.min(FEED_STEP, events - feed.sent), never)
-    else await delay(FEED_PAUSE_MS)
+    await feed.send(feed.sent < due ? Math.min(FEED_STEP, events - feed.sent) : TRICKLE, never)
+    if (feed.sent >= due) await delay(FEED_PAUSE_MS)
   }
   await feed.send(Math.max(0, events - feed.sent), never)
 }
