@@ -14,9 +14,9 @@ export interface EndpointProcess {
 
 const MAIN = join(import.meta.dirname, '../../infra/local/clickhouse/main.ts')
 
-/** The endpoint as the local stack runs it, alone. Resolves when it answers. */
-export async function startEndpointProcess(dataDir: string, password = ''): Promise<EndpointProcess> {
-  const [port] = await freePorts(1)
+/** The endpoint as the local stack runs it, alone, on a free port or the given one. Resolves when it answers. */
+export async function startEndpointProcess(dataDir: string, password = '', onPort?: number): Promise<EndpointProcess> {
+  const port = onPort ?? (await freePorts(1))[0]
   const child = spawn(process.execPath, [MAIN, '--data', dataDir, '--port', String(port), '--max-body-mb', '64'], {
     env: { ...process.env, UV_THREADPOOL_SIZE: '16', CLICKHOUSE_PASSWORD: password },
     stdio: ['ignore', 'pipe', 'ignore'],

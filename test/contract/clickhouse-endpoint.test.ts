@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { type ClickHouseClient, ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { type EndpointProcess, startEndpointProcess } from './clickhouse-endpoint-process.ts'
@@ -178,6 +178,22 @@ test('kills a query by the id its client gave it', async () => {
     .toHaveLength(1)
   await client.command({ query: "KILL QUERY WHERE startsWith(query_id, 'lane/3/') SYNC" })
   await failed
+})
+
+test('kills an insert that has arrived and not begun, so that it never does', async () => {
+  await client.command({ query: 'CREATE TABLE IF NOT EXISTS arriving (x UInt64) ENGINE = MergeTree ORDER BY x' })
+  const body = new PassThrough()
+  const query = 'INSERT INTO arriving FORMAT TSV'
+  const failed = expect(client.exec({ query, query_id: 'lane/4/1', values: body })).rejects.toMatchObject({
+    code: '394',
+  })
+  body.write('1\n')
+  const spooled = (): Promise<string[]> => readdir(endpoint.spoolFolder())
+  await expect.poll(spooled).not.toEqual([])
+  await client.command({ query: "KILL QUERY WHERE startsWith(query_id, 'lane/4/') SYNC" })
+  body.end('2\n')
+  await failed
+  expect(await rows('SELECT count() AS n FROM arriving')).toEqual([{ n: 0 }])
 })
 
 test('keeps temporary tables and settings in a session, and only there', async () => {

@@ -1,11 +1,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { answerStatement } from './answer.ts'
+import { createArrivals } from './arrivals.ts'
 import { authenticate } from './authentication.ts'
 import { createConnections } from './connections.ts'
 import { type Engine, openEngine } from './engine.ts'
 import { answerOf, EndpointError } from './errors.ts'
 import { type InsertSpool, openSpool } from './insert-spool.ts'
 import { queryIdOf, readStatement } from './request.ts'
+import { killPredicate } from './sql-text.ts'
 
 interface EndpointOptions {
   dataDir: string
@@ -42,6 +44,7 @@ function handler(
   password: string,
   connections: ReturnType<typeof createConnections>,
 ) {
+  const arrivals = createArrivals()
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = new URL(request.url ?? '/', 'http://localhost')
     if (url.pathname === '/ping' || url.pathname === '/replicas_status') {
@@ -59,16 +62,23 @@ function handler(
       .setHeader('X-ClickHouse-Server-Display-Name', 'millrace-local')
       .setHeader('X-ClickHouse-Timezone', engine.timezone)
     authenticate(request, parameters, password)
-    const statement = await readStatement(request, parameters, queryId, engine, spool)
-    if (!statement) {
-      response.end('Ok.\n')
-      return
-    }
-    try {
-      await connections.use(statement, (connection) => answerStatement(statement, connection, response, engine))
-    } finally {
-      await statement.data?.remove()
-    }
+    await arrivals.track(queryId, async (begin) => {
+      const statement = await readStatement(request, parameters, queryId, engine, spool)
+      if (!statement) {
+        response.end('Ok.\n')
+        return
+      }
+      const killed = killPredicate(statement.sql)
+      try {
+        if (killed !== null) await arrivals.kill(killed, queryId, engine.root)
+        await connections.use(statement, async (connection) => {
+          begin()
+          await answerStatement(statement, connection, response, engine)
+        })
+      } finally {
+        await statement.data?.remove()
+      }
+    })
   }
 }
 

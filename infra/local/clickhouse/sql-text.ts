@@ -95,3 +95,12 @@ export function killByClientId(sql: string): string {
   }
   return parts.join('') + sql.slice(from)
 }
+
+/** What a KILL QUERY kills; null for any other statement, and for one that only tests. */
+export function killPredicate(sql: string): string | null {
+  const text = mask(sql)
+  const head = /^\s*KILL\s+QUERY\b[\s\S]*?\bWHERE\b/i.exec(text)
+  if (head === null) return null
+  const tail = /\b(SYNC|ASYNC|TEST)\b\s*(?:FORMAT\s+\w+\s*)?$|\bFORMAT\s+\w+\s*$/i.exec(text)
+  return tail?.[1]?.toUpperCase() === 'TEST' ? null : sql.slice(head[0].length, tail?.index)
+}

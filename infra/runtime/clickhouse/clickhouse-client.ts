@@ -66,7 +66,7 @@ const SETTINGS = {
 } as const
 
 /** The server's own defaults, said with each insert because its settings may be others. */
-export const INSERT_BLOCK = { rows: 1_048_449, bytes: 268_402_944 } as const
+const INSERT_BLOCK = { rows: 1_048_449, bytes: 268_402_944 } as const
 
 /** Fields without a column and nulls in a text column are refused; a null in a number's column is stored as 0 or NaN. */
 const INSERT_SETTINGS = {

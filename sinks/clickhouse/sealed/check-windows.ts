@@ -2,7 +2,7 @@ import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickho
 import { fatal } from '../../../infra/runtime/errors.ts'
 
 /** Inserts that a table remembers by their tokens. */
-export const LEAST_WINDOW = 1_000
+const LEAST_WINDOW = 1_000
 
 interface TableRow {
   readonly name: string

@@ -15,7 +15,7 @@ export interface ChunkLimits {
  * An insert is one block, and so atomic, below 1,048,449 rows and 256 MB. A sealed chunk cannot be made smaller any more, so
  * its limits keep below these whatever is configured.
  */
-export const CHUNK_CEILING = { rows: 500_000, bytes: 134_217_728 } as const
+const CHUNK_CEILING = { rows: 500_000, bytes: 134_217_728 } as const
 
 /** Rows of more partitions of the table do not go into one chunk: each costs an insert of its own. */
 const MAX_TABLE_PARTITIONS = 16

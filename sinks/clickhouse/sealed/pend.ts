@@ -1,4 +1,5 @@
 import { fatal } from '../../../infra/runtime/errors.ts'
+import { SET_BY_HAND } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
 
 /** A chunk that is announced in a commit before it is inserted: whoever takes the partition over finishes the very same. */
 export interface Pend {
@@ -33,11 +34,11 @@ export function encodeMetadata({ pend, mark }: SealedMetadata): string {
 }
 
 /**
- * Of what the group has committed at `offset`; empty metadata = a position that no sealed sink has written. Throws
+ * Of what the group has committed at `offset`; empty metadata = a position that no sealed sink has written, or set by hand. Throws
  * `metadata_unreadable` (crash): to go on without knowing what is announced could store rows twice.
  */
 export function decodeMetadata(metadata: string, offset: number): SealedMetadata {
-  if (metadata === '') return { pend: null, mark: '' }
+  if (metadata === '' || metadata === SET_BY_HAND) return { pend: null, mark: '' }
   const unreadable = (why: string, cause?: unknown) =>
     fatal('metadata_unreadable', `the metadata committed at offset ${offset} ${why}: ${metadata}`, cause)
   let fields: unknown
