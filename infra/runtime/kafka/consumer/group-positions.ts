@@ -4,7 +4,7 @@ import type { KafkaConnections } from '../connections/connections.ts'
 import type { LogRange, LogReader } from '../log-reader.ts'
 import { offsetCommitRequest } from '../protocol/offset-commit.ts'
 import { offsetFetchRequest } from '../protocol/offset-fetch.ts'
-import type { Committed } from './lane-source.ts'
+import { type Committed, SET_BY_HAND } from './lane-source.ts'
 
 export interface GroupPosition {
   readonly partition: number
@@ -18,7 +18,7 @@ export interface GroupPositions {
   /** Of all partitions of the topic, by number; rejects with `unknown_topic` (crash). */
   show(): Promise<readonly GroupPosition[]>
   /**
-   * Commits a position, without metadata. Rejects with `group_active` (crash) while the group has members, which would go on where
+   * Commits a position that is `SET_BY_HAND`. Rejects with `group_active` (crash) while the group has members, which would go on where
    * they are, and `invalid_position` (crash) for an offset that the log does not have.
    */
   set(partition: number, offset: number): Promise<void>
@@ -66,7 +66,7 @@ export function groupPositions(
       if (offset < start || offset > end) {
         throw fatal('invalid_position', `${topic}/${partition} has offsets ${start} to ${end}, not ${offset}`)
       }
-      const position = { partition, offset, metadata: '' }
+      const position = { partition, offset, metadata: SET_BY_HAND }
       const answers = await send(offsetCommitRequest({ ...NO_MEMBER, group }, topic, [position]))
       const error = answers.get(partition)
       if (error === undefined) throw retryable('malformed_response', `${what}: the answer leaves out the partition`)

@@ -1,11 +1,14 @@
 import type { TakeLimits } from '../batch-source.ts'
 import type { ColumnBatch } from './column-batch.ts'
 
+/** Metadata of a position that somebody set, knowing what the logs hold. */
+export const SET_BY_HAND = 'set by hand'
+
 /** What the group last committed for a partition. */
 export interface Committed {
   /** The next record to work on. */
   readonly offset: number
-  /** As it was committed; empty = none. At most 4,096 bytes (the broker's `offset.metadata.max.bytes`). */
+  /** As it was committed; empty = none, `SET_BY_HAND` = an operator chose the position. At most 4,096 bytes (the broker's `offset.metadata.max.bytes`). */
   readonly metadata: string
 }
 

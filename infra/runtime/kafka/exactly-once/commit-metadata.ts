@@ -1,7 +1,9 @@
 import { fatal } from '../../errors.ts'
+import { SET_BY_HAND } from '../consumer/lane-source.ts'
 
 /** One log as a commit saw it: its topic id, and where the part ends that tells only of records below the committed offset. */
 export interface NotedLog {
+  readonly topic: string
   readonly generation: string
   readonly end: number
 }
@@ -12,39 +14,52 @@ export interface CommitMetadata {
   readonly input: string
   readonly output: NotedLog | null
   readonly deadLetters: NotedLog
+  /** Topics that the lane does without: what was committed has ended for whoever would have written them, too. */
+  readonly skips: readonly string[]
 }
 
 /*
- * {"v":1,"in":"<topic id>","out":["<topic id>",<offset>] or null,"dl":["<topic id>",<offset>]}
+ * {"v":1,"in":"<topic id>","out":["<topic>","<topic id>",<offset>] or null,"dl":["<topic>","<topic id>",<offset>],"skips":["<topic>"]}
  */
 const VERSION = 1
 
-/** Below 250 bytes; a broker takes 4,096. */
-export function encodeCommitMetadata({ input, output, deadLetters }: CommitMetadata): string {
-  return JSON.stringify({
-    v: VERSION,
-    in: input,
-    out: output === null ? null : [output.generation, output.end],
-    dl: [deadLetters.generation, deadLetters.end],
-  })
+/** Well below the 4,096 bytes that a broker takes: topic names have at most 249. */
+export function encodeCommitMetadata({ input, output, deadLetters, skips }: CommitMetadata): string {
+  const noted = ({ topic, generation, end }: NotedLog): unknown => [topic, generation, end]
+  const out = output === null ? null : noted(output)
+  return JSON.stringify({ v: VERSION, in: input, out, dl: noted(deadLetters), ...(skips.length > 0 ? { skips } : {}) })
 }
 
-/** Null for an empty one. Throws `foreign_position` (crash) when a lane did not write it. */
+/** Null for an empty one, or a position set by hand. Throws `foreign_position` (crash) when a lane did not write it. */
 export function parseCommitMetadata(text: string): CommitMetadata | null {
-  if (text === '') return null
-  const fields = jsonObject(text)
-  const deadLetters = notedLog(fields['dl'])
-  const output = fields['out'] === null ? null : notedLog(fields['out'])
-  if (fields['v'] !== VERSION || typeof fields['in'] !== 'string' || !deadLetters || output === undefined) {
+  if (text === '' || text === SET_BY_HAND) return null
+  const { v, in: input, out, dl, skips = [] } = jsonObject(text)
+  const deadLetters = notedLog(dl)
+  const output = out === null ? null : notedLog(out)
+  if (
+    v !== VERSION ||
+    typeof input !== 'string' ||
+    deadLetters === undefined ||
+    output === undefined ||
+    !isNames(skips)
+  ) {
     throw fatal('foreign_position', `the committed position carries ${JSON.stringify(text)}, which no lane wrote`)
   }
-  return { input: fields['in'], output, deadLetters }
+  return { input, output, deadLetters, skips }
 }
 
-function jsonObject(text: string): Readonly<Record<string, unknown>> {
+interface Fields {
+  readonly v?: unknown
+  readonly in?: unknown
+  readonly out?: unknown
+  readonly dl?: unknown
+  readonly skips?: unknown
+}
+
+function jsonObject(text: string): Fields {
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+    return typeof value === 'object' && value !== null ? value : {}
   } catch (error) {
     if (error instanceof SyntaxError) return {}
     throw error
@@ -53,6 +68,11 @@ function jsonObject(text: string): Readonly<Record<string, unknown>> {
 
 function notedLog(value: unknown): NotedLog | undefined {
   if (!Array.isArray(value)) return undefined
-  const [generation, end] = value as unknown[]
-  return typeof generation === 'string' && Number.isSafeInteger(end) ? { generation, end: end as number } : undefined
+  const [topic, generation, end] = value as unknown[]
+  if (typeof topic !== 'string' || typeof generation !== 'string' || !Number.isSafeInteger(end)) return undefined
+  return { topic, generation, end: end as number }
+}
+
+function isNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((name) => typeof name === 'string')
 }

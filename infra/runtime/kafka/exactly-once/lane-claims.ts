@@ -3,7 +3,7 @@ import type { Clock } from '../../clock.ts'
 import { fatal, MillraceError, retryable } from '../../errors.ts'
 import type { Logger } from '../../telemetry/logger.ts'
 import type { KafkaConnections, TopicMetadata } from '../connections/connections.ts'
-import type { Committed } from '../consumer/lane-source.ts'
+import { type Committed, SET_BY_HAND } from '../consumer/lane-source.ts'
 import type { LogReader } from '../log-reader.ts'
 import { createBatchSender } from '../producer/batch-sender.ts'
 import { type Compression, preferredCompression } from '../record-batches/codecs/compression.ts'
@@ -11,6 +11,7 @@ import { type OwnedPartition, ownPartition } from './claim-epoch.ts'
 import { type CommitMetadata, type NotedLog, parseCommitMetadata } from './commit-metadata.ts'
 import { createFenceExpiry } from './fence-expiry.ts'
 import { createFencing, type FencedPartition } from './fencing.ts'
+import { countsFor, notedOf, targetsOf } from './lane-scope.ts'
 import { planTail } from './lane-tail.ts'
 import type { Coordinates, LaneClaims, LaneTopics, LaneWriter } from './lane-writer.ts'
 import { type OwnedLog, openOwnedLane } from './owned-lane.ts'
@@ -96,16 +97,19 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
 
     const letters = owned.find(({ topic }) => topic === lane.deadLetters) as OwnedPartition
     const output = owned.find(({ topic }) => topic === lane.output) ?? null
-    const [last, deadLetters, renewEveryMs] = await Promise.all([
-      output === null ? null : outputTail(lane, committed, noted?.output ?? null, output, signal),
-      letterTail(lane, noted?.deadLetters ?? null, letters, signal),
+    const counts = countsFor(lane, noted)
+    const [last, deadLetters, renewEveryMs, inputStart] = await Promise.all([
+      output === null ? null : outputTail(lane, committed, noted, output, signal),
+      letterTail(lane, noted?.deadLetters ?? null, counts, letters, signal),
       renewalMs(targets),
+      counts ? 0 : logReader.range(lane.input.topic, lane.partition).then(({ start }) => start),
     ])
     const tail = planTail({
       stage: options.stage,
       input: lane.input,
       hasOutput: output !== null,
-      committed: committed.offset,
+      committed: counts ? committed.offset : null,
+      inputStart,
       last,
       deadLetters,
     })
@@ -118,7 +122,7 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
       lane,
       tail,
       last,
-      output: output === null ? null : log(output, noted?.output?.end ?? 0),
+      output: output === null ? null : log(output, notedOf(output.topic, noted)?.end ?? 0),
       deadLetters: log(letters, noted?.deadLetters.end ?? 0),
       decoders: readTail,
       sender,
@@ -164,16 +168,18 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
     if (noted === null) return
     require(lane.input.topic, noted.input)
     require(lane.deadLetters, noted.deadLetters.generation)
-    if (lane.output !== null && noted.output !== null) require(lane.output, noted.output.generation)
+    const output = lane.output === null ? null : notedOf(lane.output, noted)
+    if (output !== null) require(output.topic, output.generation)
   }
 
   async function outputTail(
     lane: LaneTopics,
     committed: Committed,
-    noted: NotedLog | null,
+    metadata: CommitMetadata | null,
     { topic, partition, marker }: OwnedPartition,
     signal: AbortSignal,
   ): Promise<Coordinates | null> {
+    const noted = notedOf(topic, metadata)
     if (noted !== null && marker < noted.end) {
       throw stopped(lane, 'output_truncated', `${topic}/${partition} ended at ${noted.end} and now ends at ${marker}`)
     }
@@ -181,16 +187,19 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
     const last = await readTailOf(lane, () =>
       readLastOutput(logReader, readTail, { topic, partition, start, marker }, signal),
     )
-    if (last !== null || start <= (noted?.end ?? 0)) return last
+    if (last !== null || start <= (noted?.end ?? 0) || committed.metadata === SET_BY_HAND) return last
+    // somebody else wrote, and committed with, another output: this one is not missed
+    if (metadata?.skips.includes(topic)) return null
     // what was deleted may tell of records that were not committed; there are none if the position is the input's end
     const input = await logReader.range(lane.input.topic, lane.partition)
-    if (input.end <= committed.offset) return null
+    if (countsFor(lane, metadata) && input.end <= committed.offset) return null
     throw stopped(lane, 'output_truncated', `${topic}/${partition} holds no record to tell how far it was written`)
   }
 
   async function letterTail(
     lane: LaneTopics,
     noted: NotedLog | null,
+    counts: boolean,
     { topic, partition, marker }: OwnedPartition,
     signal: AbortSignal,
   ): ReturnType<typeof readDeadLetters> {
@@ -199,7 +208,7 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
     }
     const range = await logReader.range(topic, partition)
     // letters that were deleted since cannot be met again: whoever deleted them has seen them
-    const start = Math.max(noted?.end ?? 0, range.start)
+    const start = Math.max(counts ? (noted?.end ?? 0) : 0, range.start)
     return await readTailOf(lane, () =>
       readDeadLetters(logReader, readTail, { topic, partition, start, marker }, signal),
     )
@@ -235,8 +244,20 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
   }
 
   return {
-    claim: (lane, committed, confirm, signal) =>
-      claim(lane, committed, confirm, AbortSignal.any([signal, closing.signal])),
+    async claim(lane, committed, confirm, signal) {
+      const either = AbortSignal.any([signal, closing.signal])
+      const given = Promise.withResolvers<never>()
+      const giveUp = (): void => {
+        given.reject(retryable('lane_lost', `the claim of ${lane.input.topic}/${lane.partition} was given up`))
+      }
+      either.addEventListener('abort', giveUp)
+      try {
+        // a broker that is away must not hold up whoever gives up
+        return await Promise.race([claim(lane, committed, confirm, either), given.promise])
+      } finally {
+        either.removeEventListener('abort', giveUp)
+      }
+    },
     room: () => sender.room(),
     async close() {
       closing.abort()
@@ -244,18 +265,6 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
       sender.close()
     },
   }
-}
-
-/** An output has one writing stage, whatever that reads; dead letters have one writer for each input. */
-function targetsOf(lane: LaneTopics): readonly FencedPartition[] {
-  const { partition, input, output, deadLetters, alsoFence = [] } = lane
-  const letters = [input.topic, ...alsoFence].map((topic) => ({
-    transactionalId: `millrace/${topic}/${deadLetters}/${partition}`,
-    topic: deadLetters,
-    partition,
-  }))
-  if (output === null) return letters
-  return [...letters, { transactionalId: `millrace/${output}/${partition}`, topic: output, partition }]
 }
 
 async function requireOwner({ partition, input }: LaneTopics, confirm: () => Promise<boolean>): Promise<void> {

@@ -18,7 +18,10 @@ export interface TailOptions {
   readonly stage: string
   readonly input: { readonly topic: string; readonly generation: string }
   readonly hasOutput: boolean
-  readonly committed: number
+  /** Null = it tells nothing of this output: the group wrote another one then. */
+  readonly committed: number | null
+  /** First offset that the input still has; where to begin when nothing tells. */
+  readonly inputStart: number
   /** The last output; null = there is none. */
   readonly last: Coordinates | null
   readonly deadLetters: Iterable<FoundDeadLetter>
@@ -44,7 +47,8 @@ export interface TailHold {
  */
 export function planTail(options: TailOptions): PlannedTail {
   const { input, committed, last } = options
-  const resumeAt = Math.max(committed, endedBelow(input.generation, last))
+  const below = endedBelow(input.generation, last)
+  const resumeAt = committed === null ? below || options.inputStart : Math.max(committed, below)
   const sources = new Set<number>()
   const origins = new Map<string, Set<number>>()
   let firstLetter: number | null = null
@@ -59,7 +63,7 @@ export function planTail(options: TailOptions): PlannedTail {
 
   const maxSource = largest(sources)
   const maxOrigins = new Map(Array.from(origins, ([generation, offsets]) => [generation, largest(offsets)]))
-  const switched = last !== null && endedBelow(input.generation, last) === 0
+  const switched = last !== null && below === 0
   if (switched) {
     maxOrigins.set(last.originGeneration, Math.max(last.originOffset, maxOrigins.get(last.originGeneration) ?? -1))
   }

@@ -8,7 +8,10 @@ export interface LaneTopics {
   /** Null = a stage that stores elsewhere and writes dead letters alone. */
   readonly output: string | null
   readonly deadLetters: string
-  /** Other inputs whose dead letters may end records of this lane: their writers are fenced too (fused: the features topic). */
+  /**
+   * Topics that this lane does without (fused: the features topic): who reads them may end records of this lane as dead letters,
+   * and is fenced, too; and what this lane commits has ended for whoever would write them.
+   */
   readonly alsoFence?: readonly string[]
 }
 

@@ -186,7 +186,8 @@ export function openOwnedLane(options: OwnedLaneOptions): LaneWriter {
   }
 
   function metadataAt(offset: number): string {
-    const noted = ({ generation, ledger }: OpenLog, held: number): NotedLog => ({
+    const noted = ({ owned, generation, ledger }: OpenLog, held: number): NotedLog => ({
+      topic: owned.topic,
       generation,
       end: Math.min(held, ledger.position(offset)),
     })
@@ -194,6 +195,7 @@ export function openOwnedLane(options: OwnedLaneOptions): LaneWriter {
       input: lane.input.generation,
       output: outputs === null ? null : noted(outputs, hold === null ? Number.POSITIVE_INFINITY : outputs.notedEnd),
       deadLetters: noted(letters, hold?.deadLetterOffset ?? Number.POSITIVE_INFINITY),
+      skips: lane.alsoFence ?? [],
     })
   }
 
