@@ -17,6 +17,7 @@ import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { letterPlaceText } from '../../schemas/headers.ts'
 import { stageTopic } from '../../schemas/topics.ts'
+import { createLightAudit } from '../../sinks/audit/light-audit.ts'
 import { eventually } from '../support/eventually.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
 import { type RawRecord, writeRawRecords } from '../support/raw-records.ts'
@@ -228,17 +229,53 @@ test('a run is audited as exact, dead letters are replayed with their outcome, a
   })
   expect((await millrace(env, 'audit', folder)).output).toContain(`${place} → event 0/`)
 
+  // a label that is written again replaces the first one, and one that cannot be stored is a dead letter of sinks
+  const labelTopic = run.pipeline.label?.topic ?? ''
+  const label = await firstRecord(commands.reader, labelTopic, 0)
+  await writeRawRecords(env, labelTopic, [
+    { partition: 0, key: label.key, value: label.value },
+    { partition: 1, key: 'k', value: Buffer.from('junk') },
+  ])
+  await eventually(
+    async () => expect((await audit()).totals.labels).toMatchObject({ unstored: 1, inFlight: 0, ...EXACT }),
+    { deadlineMs: DEADLINE_MS },
+  )
+  await run.clickhouse.command('OPTIMIZE TABLE labels FINAL')
+  expect(await audit()).toMatchObject({
+    verdict: 'exact',
+    totals: { labels: { superseded: 1, unstored: 1, ...EXACT } },
+  })
+  const unstored = await millrace(env, 'dlq', 'replay', folder, '--kind', 'unstored')
+  expect(unstored.code).toBe(1)
+  expect(unstored.output).toMatch(/not replayable +1: its event is predicted already/)
+
+  // the continuous audit finds the same, from ClickHouse
+  const light = await lightAuditOn(run, commands)
+  const { faults, predicted, deadLettered } = await light.check()
+  expect(faults).toEqual([])
+  expect(predicted).toBe(after.totals.events.predicted)
+  expect(deadLettered).toBeLessThanOrEqual(after.totals.events.deadLettered)
+
   // faults, each planted while nothing runs
   for (const stage of ['ingest', 'processors', 'inference', 'sinks'] as const) await run.stage(stage).stop()
   await plantAndFind(run, commands, env, { name, folder })
 })
 
+async function lightAuditOn({ pipeline, admin, clickhouse }: RunningPipeline, { connections, reader }: Commands) {
+  const topics = [pipeline.event.topic, stageTopic(pipeline.name, 'predictions')] as const
+  const ids = await connections.topics(topics)
+  const [generation = '', predictionsGeneration = ''] = topics.map((topic) => ids.get(topic)?.id ?? '')
+  const events = { topic: pipeline.event.topic, generation }
+  return createLightAudit({ pipeline: pipeline.name, events, predictionsGeneration, admin, log: reader, clickhouse })
+}
+
 async function plantAndFind(
   run: RunningPipeline,
-  { audit, reader }: Commands,
+  commands: Commands,
   env: Readonly<Record<string, string>>,
   { name, folder }: { readonly name: string; readonly folder: string },
 ): Promise<void> {
+  const { audit, reader } = commands
   const topic = stageTopic(name, 'predictions')
   const { event } = run.pipeline
 
@@ -280,6 +317,8 @@ async function plantAndFind(
   const lost = await audit()
   expect(lost.totals.predictions).toMatchObject({ ...EXACT, missing: 1 })
   expect(lost.examples[0]).toMatchObject([{ fault: 'missing', topic, offset }])
+  const light = await lightAuditOn(run, commands)
+  expect((await light.check()).faults).toMatchObject([{ partition: 0, unaccounted: 1, duplicates: 0 }])
 
   // without ClickHouse the topics still tell what is wrong; with nothing wrong it could not tell
   const blind = { ...env, CLICKHOUSE_URL: 'http://127.0.0.1:9' }
