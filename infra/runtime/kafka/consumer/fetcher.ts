@@ -21,7 +21,7 @@ export interface FetcherOptions {
   lanes(): Iterable<OwnedLane>
   isPaused(partition: number): boolean
   /** Reads the metadata of the topic again. */
-  refresh(): Promise<void>
+  refresh(): Promise<unknown>
   onRecords(): void
   /** The log does not have the lane's position; it is not fetched before `locating` is taken back. */
   onOutOfRange(lane: OwnedLane): void
