@@ -202,7 +202,7 @@ export async function startMemoryLaneSource(
     },
     async stop() {
       opening.abort()
-      await Promise.all([...state.keys()].map((partition) => hooks.close?.(partition, 'drained')))
+      await Promise.all([...state.keys()].map(async (partition) => await hooks.close?.(partition, 'drained')))
     },
   }
 }
