@@ -112,7 +112,7 @@ export function readVectors(batch: ColumnBatch, places: VectorPlaces, format: Ve
   }
   const written = { bytes: target, starts, lengths }
   const subjectOf = (row: number) => vectorSubject(written, row)
-  return { length, sources, keys: batch.keys, values: written, features, width, subjectOf }
+  return { length, sources, keys: batch.keys, values: written, features, width, subjectOf, releaseFeatures: () => {} }
 }
 
 function passText(): boolean {

@@ -134,6 +134,7 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
       const works = lanes.map(begin)
       for (const [model, group] of Map.groupBy(works, (work) => work.model)) await scoreModel(model, group)
       for (const { outcome, vectors, rows } of works) {
+        vectors.releaseFeatures()
         if (rows.length > 0) outcome.emitColumns(output, rowsOf(vectors, rows))
       }
     },
@@ -181,6 +182,7 @@ function rowsOf(vectors: VectorColumns, rows: Int32Array): EmittedColumns {
     keys: pickSlices(keys, rows),
     values: pickSlices(values, rows),
     subjectOf: (at) => vectors.subjectOf(rows[at] as number),
+    release: () => vectors.release?.(),
   }
 }
 

@@ -33,7 +33,9 @@ export function createProcessBatch(deps: ProcessBatchDeps): BatchHandler {
       const vectors = await vectorsOf(lanes, format)
       for (const [at, { outcome }] of lanes.entries()) {
         const rows = vectors[at]
-        if (rows !== undefined) outcome.emitColumns(FEATURES_OUTPUT, rows)
+        if (rows === undefined) continue
+        rows.releaseFeatures()
+        outcome.emitColumns(FEATURES_OUTPUT, rows)
       }
     },
   }

@@ -3,6 +3,7 @@ import { WIRE_HEADER_BYTES, writeWireHeader } from '../infra/runtime/avro/wire-f
 import type { ColumnBatch } from '../infra/runtime/kafka/consumer/column-batch.ts'
 import type { RecordBatch } from '../infra/runtime/kafka/record-batch.ts'
 import { headerAt } from '../infra/runtime/kafka/record-batches/record-headers.ts'
+import { createSpareMemory } from '../infra/runtime/spare-memory.ts'
 import {
   type ColumnLane,
   pickSlices,
@@ -39,6 +40,7 @@ export interface ProcessObserver {
 export type VectorsOfBatches = (lanes: readonly ColumnLane[], format: VectorFormat) => Promise<readonly VectorColumns[]>
 
 const NO_ID = -1
+const MAX_SPARE_BYTES = 16_777_216
 const TENANT = Buffer.from(TENANT_HEADER)
 const TRACEPARENT = Buffer.from(TRACEPARENT_HEADER)
 
@@ -57,10 +59,14 @@ export function createVectorsOfBatches(deps: VectorsOfBatchesDeps): VectorsOfBat
   const decoders = new Map<number, DecodeRows | null>()
   /** Kept for later calls. */
   const free: DecodedRows[] = []
+  const spare = createSpareMemory(MAX_SPARE_BYTES)
+  const spareValues = createSpareMemory(MAX_SPARE_BYTES)
 
   interface Work extends ColumnLane {
     readonly schemaIds: Int32Array
     readonly rows: DecodedRows
+    /** Of the features. */
+    readonly memory: Buffer
     readonly slow: number[]
     slowResults: readonly EventOutcome[]
   }
@@ -73,8 +79,9 @@ export function createVectorsOfBatches(deps: VectorsOfBatchesDeps): VectorsOfBat
     }
     rows.decoded.fill(0, 0, length)
     rows.degraded.fill(0, 0, length)
-    rows.features = new Float32Array(length * width)
-    return { ...lane, schemaIds: schemaIdsOf(lane.batch), rows, slow: [], slowResults: [] }
+    const memory = spare.take(length * width * Float32Array.BYTES_PER_ELEMENT)
+    rows.features = new Float32Array(memory.buffer, memory.byteOffset, length * width)
+    return { ...lane, memory, schemaIds: schemaIdsOf(lane.batch), rows, slow: [], slowResults: [] }
   }
 
   function decoderOf(id: number): DecodeRows | null {
@@ -153,7 +160,7 @@ export function createVectorsOfBatches(deps: VectorsOfBatchesDeps): VectorsOfBat
     }
     for (const value of encoded.values()) size += value.length + format.room
 
-    const bytes = Buffer.allocUnsafe(size)
+    const bytes = spareValues.take(size)
     const sources = new Int32Array(end)
     const starts = new Int32Array(end)
     const lengths = new Int32Array(end)
@@ -187,6 +194,8 @@ export function createVectorsOfBatches(deps: VectorsOfBatchesDeps): VectorsOfBat
       features: rows.features.subarray(0, length * width),
       width,
       subjectOf: (row: number) => vectorSubject(values, row),
+      release: () => spareValues.give(bytes),
+      releaseFeatures: () => spare.give(work.memory),
     }
   }
 

@@ -7,9 +7,11 @@ import type { Slices } from './kafka/record-batches/columns.ts'
 export interface VectorColumns extends EmittedColumns {
   /** Each in the wire format: a FeatureVector's fields, behind which `VectorFormat.room` bytes are free. */
   readonly values: Slices
-  /** [length, width] float32, row by row; NaN = missing. */
+  /** [length, width] float32, row by row; NaN = missing. Not to be used after `releaseFeatures`. */
   readonly features: Float32Array
   readonly width: number
+  /** The features are not needed any more: their memory serves others. */
+  releaseFeatures(): void
 }
 
 /** A batch of a call that lies in columns, and its account. */

@@ -36,6 +36,8 @@ export interface EmittedColumns {
   readonly values: Slices
   /** For the dead letter, should the output of a row turn out too large to be written. */
   subjectOf(row: number): Subject
+  /** Called at most once, when nobody needs the values any more: their memory may serve others. */
+  release?(): void
 }
 
 export interface Deferral {

@@ -143,7 +143,10 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
         rejections = made.rejections
         return made.parts
       },
-      ended: () => observer.settled(summarise(outcome, rejections, busyMs)),
+      ended() {
+        for (const blocks of outcome.columns.values()) for (const rows of blocks) rows.release?.()
+        observer.settled(summarise(outcome, rejections, busyMs))
+      },
     }
   }
 

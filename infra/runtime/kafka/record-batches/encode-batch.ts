@@ -18,6 +18,8 @@ export interface EncodeOptions {
 
 const NO_PRODUCER: ProducerState = { id: -1n, epoch: -1, sequence: -1 }
 const MAX_INT32 = 0x7fffffff
+/** A larger batch, which no broker takes by default, is not worth keeping memory for. */
+const MAX_SCRATCH_BYTES = 2_097_152
 
 /**
  * One record batch for a Produce request, in a buffer of exactly its size, which the caller owns. Offsets count from 0, as
@@ -37,7 +39,7 @@ export function encodeBatch(records: RecordColumns, options: EncodeOptions): Buf
   if (size > MAX_INT32) throw new RangeError(`a batch of ${size} bytes`)
 
   const codec = compressionNumber(compression)
-  let batch = Buffer.allocUnsafe(size)
+  let batch = codec === 0 ? Buffer.allocUnsafe(size) : scratchOf(size)
   writeRecords(batch, RECORDS_AT, records, from, lengths, baseTimestamp)
   if (codec !== 0) {
     const compressed = compress(codec, batch.subarray(RECORDS_AT))
@@ -57,6 +59,15 @@ export function encodeBatch(records: RecordColumns, options: EncodeOptions): Buf
     crc32c,
   )
   return batch
+}
+
+/** What is compressed is copied out at once: one buffer serves all, and the collector has nothing to do. */
+let scratch = Buffer.allocUnsafeSlow(0)
+
+function scratchOf(size: number): Buffer {
+  if (size > MAX_SCRATCH_BYTES) return Buffer.allocUnsafe(size)
+  if (scratch.length < size) scratch = Buffer.allocUnsafeSlow(Math.min(MAX_SCRATCH_BYTES, 2 * size))
+  return scratch.subarray(0, size)
 }
 
 function timestampRange({ timestamps }: RecordColumns, from: number, to: number): { base: number; max: number } {
