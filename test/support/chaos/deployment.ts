@@ -36,7 +36,7 @@ export interface Deployment {
   readonly driver: StageDriver
   readonly feed: EventFeed
   /**
-   * Waits until every event and label has ended and nothing waits in front of the sinks. False when for `quietMs`
+   * Waits until every event has ended and no hop has anything in front of it. False when for `quietMs`
    * nothing has come any nearer.
    */
   settled(quietMs: number): Promise<boolean>
@@ -132,11 +132,11 @@ async function settle(
   let nearerAt = performance.now()
   while (performance.now() - nearerAt < quietMs) {
     try {
-      const { missing, labelsMissing } = await account(pipeline, admin, clickhouse, marks)
+      const { missing } = await account(pipeline, admin, clickhouse, marks)
       const lanes = await lag(pipeline, admin)
       const waiting = lanes.reduce((sum, lane) => sum + lane.offsets, 0)
-      last = `${missing} events and ${labelsMissing} labels are missing; ${lanes.map(({ name, offsets }) => `${name} ${offsets}`).join(', ')}`
-      const left = missing + labelsMissing + waiting
+      last = `${missing} events are missing; ${lanes.map(({ name, offsets }) => `${name} ${offsets}`).join(', ')}`
+      const left = missing + waiting
       if (left === 0) return true
       // control records behind the last record
       if (left === waiting && performance.now() - nearerAt > MARKERS_ALONE_MS) return true
@@ -162,6 +162,7 @@ async function lag(
     ['inference', stageTopic(pipeline.name, 'features')],
     ['sinks.predictions', stageTopic(pipeline.name, 'predictions')],
     ['sinks.dead-letters', stageTopic(pipeline.name, 'dead-letters')],
+    ...(pipeline.label === null ? [] : ([['sinks.labels', pipeline.label.topic]] as const)),
   ] as const
   const lanes: { name: string; offsets: number }[] = []
   for (const [reader, topic] of hops) {

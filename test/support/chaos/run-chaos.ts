@@ -42,6 +42,8 @@ export interface ChaosReport {
 
 /** Of the stages, until the next run of tests. */
 const LOGS = path.resolve(import.meta.dirname, '../../../.millrace/test-logs', `chaos-${process.pid}`)
+/** So that inference has something to do, however soon processors are killed. */
+const FIRST_EVENTS = 2_000
 const FEED_STEP = 500
 const FIRST_PACE_MS = 5_000
 const FEED_PAUSE_MS = 100
@@ -70,6 +72,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     const { admin, driver, feed, pipeline } = deployment
     const progress = watchProgress(pipeline, admin, LOOK_MS)
     await scope.start('progress', async () => ({ value: null, stop: () => progress.stop() }))
+    say('first features')
+    const processors = driver.start('processors')
+    const moved = progress.moved('processors')
+    await feed.send(FIRST_EVENTS, new AbortController().signal)
+    await moved
+    await processors.stop()
     const recoveries: number[] = []
     const fleet = startFleet({
       driver,

@@ -4,7 +4,7 @@ import type { RecordSet } from '../../../infra/runtime/kafka/record-batches/deco
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { stageTopic } from '../../../schemas/topics.ts'
 import { checkLane, type Irregularity, type LaneLogs, type LaneVerdict, type LedgerInput } from './lane-ledger.ts'
-import { collectDeadLetters, collectEvents, collectVectors, type Generations } from './record-columns.ts'
+import { collectDeadLetters, collectEvents, collectVectors, firstString, type Generations } from './record-columns.ts'
 
 export interface LedgerVerdict extends Omit<LaneVerdict, 'examples'> {
   /** Nothing irregular, and no label without its row. */
@@ -13,7 +13,7 @@ export interface LedgerVerdict extends Omit<LaneVerdict, 'examples'> {
   /** Rows of ClickHouse beyond one per record, which FINAL hides; as many as merges have left. */
   readonly physicalDuplicates: { readonly predictions: number; readonly deadLetters: number; readonly labels: number }
   readonly labels: number
-  /** Labels without a row and without a dead letter. */
+  /** Labels without a row and without a dead letter, and rows that are not those of the last label. */
   readonly labelsMissing: number
   readonly checkedInMs: number
 }
@@ -63,7 +63,7 @@ export async function keepLedger(deps: LedgerDeps): Promise<LedgerVerdict> {
       if (writers[index]?.input === 'labels') unstoredLabels.add(`${partition}/${sources[row]}`)
     })
   }
-  const labels = await labelAccount(deps, generations.labels, unstoredLabels.size)
+  const labels = await labelAccount(deps, generations.labels, unstoredLabels)
   const total = sumOf(verdicts)
   return {
     ...total,
@@ -128,24 +128,32 @@ async function surplusRows(clickhouse: ClickHouseClient, table: string, pipeline
   return Number(row?.surplus ?? 0)
 }
 
-/** Counts: of labels with one event id the last one's row stays. */
+/** Of labels with one event id the last one has the row: a producer that tries again writes them twice. */
 async function labelAccount(
   { pipeline, partitions, reader, clickhouse }: LedgerDeps,
   generation: string | undefined,
-  unstored: number,
+  unstored: ReadonlySet<string>,
 ): Promise<{ readonly labels: number; readonly labelsMissing: number }> {
   if (pipeline.label === null || generation === undefined) return { labels: 0, labelsMissing: 0 }
+  const { topic } = pipeline.label
+  const stored = await storedOffsets(clickhouse, 'labels', pipeline.name, generation)
   let labels = 0
+  let labelsMissing = 0
   for (let partition = 0; partition < partitions; partition++) {
-    const { start, end } = await reader.range(pipeline.label.topic, partition)
-    for await (const set of reader.read(pipeline.label.topic, partition, start, end)) labels += set.length
+    const last = new Map<string, number>()
+    const { start, end } = await reader.range(topic, partition)
+    for await (const set of reader.read(topic, partition, start, end)) {
+      labels += set.length
+      for (let row = 0; row < set.length; row++) {
+        if (unstored.has(`${partition}/${set.offsets[row]}`)) continue
+        last.set(firstString(set, row), set.offsets[row] as number)
+      }
+    }
+    const rows = new Set(stored.get(partition))
+    for (const offset of last.values()) if (!rows.delete(offset)) labelsMissing++
+    labelsMissing += rows.size
   }
-  const [row] = await clickhouse.rows<{ stored: string }>(
-    `SELECT uniqExact(kafka_partition, kafka_offset) AS stored FROM labels
-     WHERE pipeline = {pipeline:String} AND kafka_generation = {generation:String}`,
-    { pipeline: pipeline.name, generation },
-  )
-  return { labels, labelsMissing: labels - Number(row?.stored ?? 0) - unstored }
+  return { labels, labelsMissing }
 }
 
 function sumOf(verdicts: readonly LaneVerdict[]): Omit<LaneVerdict, 'examples'> {

@@ -90,6 +90,12 @@ function firstStringHash(set: RecordSet, row: number): number {
   return range[1] > start + length || range[1] < range[0] ? 0 : cursor.hash(range)
 }
 
+/** As text: the event id of a label. */
+export function firstString({ values: { bytes, starts } }: RecordSet, row: number): string {
+  const [from, to] = cursorAt(bytes, starts[row] as number).string()
+  return bytes.toString('utf8', from, to)
+}
+
 export function collectVectors(events: string, source: string): Collector<LogColumns> {
   const columns = coordinateColumns()
   const eventsId = Buffer.from(events)
