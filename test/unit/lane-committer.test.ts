@@ -7,10 +7,8 @@ import type { BrokerError } from '../../infra/runtime/kafka/protocol/error-codes
 import type { KafkaRequest } from '../../infra/runtime/kafka/protocol/request.ts'
 import { wireReader } from '../../infra/runtime/kafka/protocol/wire.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
-import { eventually } from '../support/eventually.ts'
 import { manualClock } from '../support/manual-clock.ts'
 
-const DEADLINE = { deadlineMs: 10_000 }
 type Answer = BrokerError | null | Error | Promise<BrokerError | null>
 
 function flowing(partition: number, settled: number): OwnedLane {

@@ -84,8 +84,11 @@ function readersOf(pipeline: CompiledPipeline): readonly Reader[] {
 async function show(readers: readonly Reader[]): Promise<void> {
   await withLogs(async (logs) => {
     for (const { stage, group, topic } of readers) {
+      const { connections } = logs
+      const isThere = (await patience(topic, () => connections.topics([topic]))).has(topic)
+      console.log(`${stage}  group ${group}  topic ${topic}${isThere ? '' : ' is not there'}`)
+      if (!isThere) continue
       const positions = await patience(`the positions of ${stage}`, () => groupPositions(logs, group, topic).show())
-      console.log(`${stage}  group ${group}  topic ${topic}`)
       for (const one of positions) console.log(line(one))
     }
   })
