@@ -57,7 +57,7 @@ export function createAssignedLanes(options: AssignedLanesOptions): AssignedLane
   }
 
   async function positions(fresh: readonly OwnedLane[]): Promise<ReadonlyMap<number, Committed>> {
-    await Promise.all(fresh.map(({ partition }) => closing.get(partition)))
+    await Promise.all(fresh.flatMap(({ partition }) => closing.get(partition) ?? []))
     for (let attempt = 0; ; attempt++) {
       try {
         return await options.committed(fresh.map(({ partition }) => partition))

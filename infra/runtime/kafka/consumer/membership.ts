@@ -155,29 +155,30 @@ export function createMembership(options: MembershipOptions): Membership {
 
   function told(error: BrokerError, asked: GroupMember): void {
     const current = asked.member === member && asked.generation === generation
-    switch (error) {
-      case 'REBALANCE_IN_PROGRESS':
-        if (current && state === 'stable') rejoin()
-        return
-      case 'UNKNOWN_MEMBER_ID':
-        if (asked.member === member) lose(error)
-        return
-      case 'ILLEGAL_GENERATION':
-        // while JoinGroup waits, its answer may be on the way
-        if (current && state !== 'joining') lose(error)
-        return
-      case 'FENCED_INSTANCE_ID':
-        end(fatal('instance_fenced', `group ${group}: another process has joined as ${instanceId}`), error)
-        return
-      case 'INCONSISTENT_GROUP_PROTOCOL':
-      case 'INVALID_SESSION_TIMEOUT':
-        throw fatal('kafka_refused', `group ${group}: ${error}: another program uses it, or the broker's limits differ`)
+    if (error === 'REBALANCE_IN_PROGRESS') {
+      if (current && state === 'stable') rejoin()
+    } else if (error === 'UNKNOWN_MEMBER_ID') {
+      if (asked.member === member) lose(error)
+    } else if (error === 'ILLEGAL_GENERATION') {
+      // while JoinGroup waits, its answer may be on the way
+      if (current && state !== 'joining') lose(error)
+    } else if (error === 'FENCED_INSTANCE_ID') {
+      end(fatal('instance_fenced', `group ${group}: another process has joined as ${instanceId}`), error)
+    } else {
+      throw refusal(error)
+    }
+  }
+
+  /** `retry` where another try may help. */
+  function refusal(error: BrokerError): Error {
+    if (error === 'INCONSISTENT_GROUP_PROTOCOL' || error === 'INVALID_SESSION_TIMEOUT') {
+      return fatal('kafka_refused', `group ${group}: ${error}: another program uses it, or the broker's limits differ`)
     }
     if (COORDINATOR_AWAY.has(error)) {
       connections.forgetCoordinator('group', group)
-      throw retryable('kafka_unavailable', `group ${group}: ${error}`)
+      return retryable('kafka_unavailable', `group ${group}: ${error}`)
     }
-    throw brokerRefusal(error, `group ${group}`)
+    return brokerRefusal(error, `group ${group}`)
   }
 
   function rejoin(): void {
