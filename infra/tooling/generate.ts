@@ -6,7 +6,7 @@ import path from 'node:path'
 import { parseRecordSchema } from '../../schemas/pipeline/avro-schema.ts'
 import { pipelineTypes, recordTypes } from '../../schemas/pipeline/generate.ts'
 import { loadRecords } from '../../schemas/pipeline/load.ts'
-import { readmeWithGeneratedParts } from './readme.ts'
+import { pagesWithGeneratedParts } from './readme.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 
@@ -30,7 +30,7 @@ async function pipelines(): Promise<readonly (readonly [file: string, text: stri
 
 const check = process.argv.includes('--check')
 let differing = 0
-for (const [file, text] of [contracts(), ...(await pipelines()), readmeWithGeneratedParts(ROOT)]) {
+for (const [file, text] of [contracts(), ...(await pipelines()), ...pagesWithGeneratedParts(ROOT)]) {
   const absolute = path.join(ROOT, file)
   if (existsSync(absolute) && readFileSync(absolute, 'utf8') === text) continue
   differing++

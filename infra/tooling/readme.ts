@@ -6,23 +6,25 @@ const STAGES = ['ingest', 'processors', 'inference', 'sinks']
 /** A program that a test runs, shown whole. */
 const CONSUMER = 'test/support/clients/consume_predictions.py'
 
-/** README.md with what it shows of other files: the stages' variables, as they print them, and a client program. */
-export function readmeWithGeneratedParts(root: string): readonly [file: string, text: string] {
-  const file = 'README.md'
-  const text = readFileSync(path.join(root, file), 'utf8')
+/** Pages with what they show of other files: the stages' variables, as they print them, and a client program. */
+export function pagesWithGeneratedParts(root: string): readonly (readonly [file: string, text: string])[] {
   const table = ['| variable | meaning |', '| --- | --- |', ...variableRows(root)].join('\n')
   const program = readFileSync(path.join(root, CONSUMER), 'utf8').trimEnd()
-  return [file, fill(fill(text, 'variables', table), 'consumer', `\`\`\`python\n${program}\n\`\`\``)]
+  return [
+    filled(root, 'README.md', 'consumer', `\`\`\`python\n${program}\n\`\`\``),
+    filled(root, 'infra/runtime/README.md', 'variables', table),
+  ]
 }
 
 /** Puts the content between `<!-- part: npm run generate -->` and `<!-- /part -->`. */
-function fill(text: string, part: string, content: string): string {
+function filled(root: string, file: string, part: string, content: string): readonly [file: string, text: string] {
+  const text = readFileSync(path.join(root, file), 'utf8')
   const begin = `<!-- ${part}: npm run generate -->`
   const end = `<!-- /${part} -->`
   const from = text.indexOf(begin)
   const to = text.indexOf(end)
-  if (from < 0 || to < from) throw new Error(`README.md has no place for ${part}: ${begin} … ${end}`)
-  return `${text.slice(0, from)}${begin}\n\n${content}\n\n${text.slice(to)}`
+  if (from < 0 || to < from) throw new Error(`${file} has no place for ${part}: ${begin} … ${end}`)
+  return [file, `${text.slice(0, from)}${begin}\n\n${content}\n\n${text.slice(to)}`]
 }
 
 /** Each variable once, in the order in which the stages print it, shared ones last. */
