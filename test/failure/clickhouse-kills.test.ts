@@ -13,7 +13,7 @@ import { seededRandom } from '../support/seeded-random.ts'
 // comes to its end depends on the moment, so a seed says when it is killed.
 
 const SEED = 20_261_121
-const KILLS = 20
+const KILLS = 12
 const ROWS = 2_000
 
 test(`ClickHouse is killed ${KILLS} times in the middle of inserts: each row is there once`, {
