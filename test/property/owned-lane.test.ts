@@ -238,6 +238,6 @@ test('every record ends once and in order, however often the writer crashes and 
         expect(outputs).toEqual(outputs.toSorted((a, b) => a - b))
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 1_000 },
   )
 })

@@ -60,8 +60,8 @@ export function openOwnedLane(options: OwnedLaneOptions): LaneWriter {
   const logs = outputs === null ? [letters] : [letters, outputs]
   let failure: MillraceError | null = null
   let last = options.last
-  /** Until the lane is past what had ended before the claim, a commit leads back to it. */
-  let hold = tail.hold
+  /** Commits below it lead back to what had ended before the claim. */
+  let heldBelow = tail.hold === null ? 0 : Number.POSITIVE_INFINITY
   let renewedAt = options.claimedAt
   /** Resolves when the outputs of the calls before have been handed over; null = they have. */
   let handedOver: Promise<void> | null = null
@@ -98,7 +98,7 @@ export function openOwnedLane(options: OwnedLaneOptions): LaneWriter {
     const { baseOffset } = await log.partition.append(records)
     if (baseOffset >= 0) log.ledger.sawEnd(baseOffset + records.length)
     const read = log === letters ? decoders.deadLetterCoordinates : decoders.outputCoordinates
-    if (hold?.isPassedBy(coordinatesAt(records, records.length - 1, read))) hold = null
+    if (heldBelow > upTo && tail.hold?.isPassedBy(coordinatesAt(records, records.length - 1, read))) heldBelow = upTo
   }
 
   async function appendLetters(records: RecordColumns, upTo: number): Promise<void> {
@@ -191,10 +191,11 @@ export function openOwnedLane(options: OwnedLaneOptions): LaneWriter {
       generation,
       end: Math.min(held, ledger.position(offset)),
     })
+    const isHeld = offset < heldBelow
     return encodeCommitMetadata({
       input: lane.input.generation,
-      output: outputs === null ? null : noted(outputs, hold === null ? Number.POSITIVE_INFINITY : outputs.notedEnd),
-      deadLetters: noted(letters, hold?.deadLetterOffset ?? Number.POSITIVE_INFINITY),
+      output: outputs === null ? null : noted(outputs, isHeld ? outputs.notedEnd : Number.POSITIVE_INFINITY),
+      deadLetters: noted(letters, (isHeld ? tail.hold?.deadLetterOffset : null) ?? Number.POSITIVE_INFINITY),
       skips: lane.alsoFence ?? [],
     })
   }

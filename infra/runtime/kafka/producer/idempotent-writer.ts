@@ -1,5 +1,6 @@
+import { backoffMs } from '../../backoff.ts'
 import type { Clock } from '../../clock.ts'
-import { fatal } from '../../errors.ts'
+import { fatal, fateOf } from '../../errors.ts'
 import type { Started } from '../../lifecycle/scope.ts'
 import type { Logger } from '../../telemetry/logger.ts'
 import { brokerRefusal } from '../connections/broker-refusals.ts'
@@ -23,6 +24,7 @@ export interface IdempotentWriterOptions {
   readonly deliveryTimeoutMs?: number
 }
 
+const RETRY = { baseMs: 20, maxMs: 1_000 }
 const REQUEST_TIMEOUT_MS = 10_000
 const DELIVERY_TIMEOUT_MS = 30_000
 const MAX_BYTES_IN_FLIGHT = 67_108_864
@@ -37,14 +39,15 @@ const TRANSACTION_TIMEOUT_MS = 60_000
  * `producer_stopped` (retry).
  */
 export function createIdempotentWriter(options: IdempotentWriterOptions): Started<RecordWriter> {
-  const { connections, clock, logger } = options
+  const { connections, clock, logger, deliveryTimeoutMs = DELIVERY_TIMEOUT_MS } = options
+  const stopping = new AbortController()
   const sender = createBatchSender({
     connections,
     clock,
     compression: options.compression ?? preferredCompression(),
     lingerMs: options.lingerMs ?? 0,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
-    deliveryTimeoutMs: options.deliveryTimeoutMs ?? DELIVERY_TIMEOUT_MS,
+    deliveryTimeoutMs,
     maxBytesInFlight: MAX_BYTES_IN_FLIGHT,
     onRetry: (retry) => logger.debug(retry, 'a batch is sent again'),
   })
@@ -58,10 +61,19 @@ export function createIdempotentWriter(options: IdempotentWriterOptions): Starte
     return sender.open({ topic, partition, producer: await producer, generation: null, logEnd: 0, trusted: () => true })
   }
 
+  /** A broker that has just started says that it is not ready yet. */
   async function newProducer(): Promise<ProducerIdentity> {
-    const answer = await connections.sendToAny(initProducerIdRequest(null, TRANSACTION_TIMEOUT_MS))
-    if (answer.error !== null) throw brokerRefusal(answer.error, 'a producer id')
-    return answer.producer
+    const deadline = clock.monotonic() + deliveryTimeoutMs
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const answer = await connections.sendToAny(initProducerIdRequest(null, TRANSACTION_TIMEOUT_MS))
+        if (answer.error !== null) throw brokerRefusal(answer.error, 'a producer id')
+        return answer.producer
+      } catch (error) {
+        if (fateOf(error) !== 'retry' || stopping.signal.aborted || clock.monotonic() >= deadline) throw error
+        await clock.sleep(backoffMs(RETRY, attempt), stopping.signal)
+      }
+    }
   }
 
   async function requirePartition(topic: string, partition: number): Promise<void> {
@@ -99,6 +111,9 @@ export function createIdempotentWriter(options: IdempotentWriterOptions): Starte
         })
       },
     },
-    stop: async () => sender.close(),
+    async stop() {
+      stopping.abort()
+      sender.close()
+    },
   }
 }
