@@ -1,8 +1,9 @@
 /**
- * `npm run bench:hop [-- --events 1000000] [--models none,mlp,trees] [--rounds 3] [--alone] [--latency]`: one broker, one
+ * `npm run bench:hop [-- --events 1000000] [--models none,mlp,trees] [--rounds 3] [--compression lz4] [--alone] [--latency]`: one broker, one
  * process, Avro events to Avro predictions, acks=all: our fused hop with its exactly-once protocol, next to the
  * straightforward program (hop/straightforward.ts), each in a process of its own, by turns. `--alone`: ours only, as for a
- * long run that shows its memory; `--latency`: from produce to readable at 70 % of the saturated rate. The last line is one
+ * long run that shows its memory; `--compression`: of what
+ * ours writes (default none, as the other writes); `--latency`: from produce to readable at 70 % of the saturated rate. The last line is one
  * JSON object. Runs on a broker and a registry of its own, on free ports, or on those that KAFKA_BROKERS and
  * SCHEMA_REGISTRY_URL name.
  */
@@ -41,6 +42,7 @@ const { values: options } = parseArgs({
     events: { type: 'string', default: '1000000' },
     models: { type: 'string', default: 'none,mlp,trees' },
     rounds: { type: 'string', default: '3' },
+    compression: { type: 'string', default: 'none' },
     alone: { type: 'boolean', default: false },
     latency: { type: 'boolean', default: false },
   },
@@ -54,7 +56,8 @@ const home = mkdtempSync(path.join(tmpdir(), 'millrace-bench-'))
 const stack = await startBroker()
 try {
   const figures = await bench(stack.value.env['KAFKA_BROKERS'] ?? '', stack.value.env['SCHEMA_REGISTRY_URL'] ?? '')
-  print(JSON.stringify({ bench: 'hop', node: process.version, events, ...figures }))
+  const { compression } = options
+  print(JSON.stringify({ bench: 'hop', node: process.version, events, compression, ...figures }))
 } finally {
   await stack.stop()
   rmSync(home, { recursive: true, force: true })
@@ -87,7 +90,8 @@ async function bench(brokers: string, registryUrl: string): Promise<object> {
     logger: silentLogger,
     clock: systemClock,
   })
-  const base = { brokers: brokers.split(','), registryUrl }
+  const compression = options.compression === 'lz4' ? ('lz4' as const) : ('none' as const)
+  const base = { brokers: brokers.split(','), registryUrl, compression }
   await admin.connect()
   try {
     await createTopics(admin, [EVENTS])
@@ -152,7 +156,7 @@ async function bench(brokers: string, registryUrl: string): Promise<object> {
   async function runChild(
     program: Program,
     name: string,
-    more: Pick<HopSettings, 'brokers' | 'registryUrl' | 'model'>,
+    more: Pick<HopSettings, 'brokers' | 'registryUrl' | 'compression' | 'model'>,
   ): Promise<HopFigures> {
     const topics = await topicsOf(name, EVENTS)
     const limit = program === 'ours' ? events : Math.min(events, STRAIGHTFORWARD_EVENTS)

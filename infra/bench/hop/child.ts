@@ -6,6 +6,8 @@ export interface HopSettings {
   readonly topics: { readonly events: string; readonly output: string; readonly deadLetters: string }
   /** Stop after so many. */
   readonly events: number
+  /** Of the predictions that ours writes; the straightforward program compresses nothing. */
+  readonly compression: 'none' | 'lz4'
   /** Directory of versions, and the file of the only one; null = no model is run. */
   readonly model: { readonly directory: string; readonly file: string } | null
 }

@@ -13,7 +13,7 @@ const NEVER = new AbortController().signal
 /** Different batches; a longer log repeats them. */
 const BATCHES = 64
 
-/** Writes so many flights, the same number to each partition. */
+/** Writes so many flights, the same number to each partition; not compressed, as kafkajs reads nothing else but gzip. */
 export async function fillEvents(options: {
   readonly connections: KafkaConnections
   readonly pipeline: CompiledPipeline
@@ -25,7 +25,7 @@ export async function fillEvents(options: {
   const { connections, pipeline, schemaId, topic, partitions, events } = options
   const flights = createFlights(pipeline, schemaId)
   const batches = Array.from({ length: BATCHES }, () => Array.from({ length: BATCH_ROWS }, () => flights.next()))
-  const writer = createIdempotentWriter({ connections, clock: systemClock, logger: silentLogger })
+  const writer = createIdempotentWriter({ connections, clock: systemClock, logger: silentLogger, compression: 'none' })
   try {
     for (let written = 0, turn = 0; written < events; turn++) {
       const round = Array.from({ length: partitions }, (_, partition) => {

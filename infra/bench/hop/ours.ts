@@ -68,6 +68,7 @@ const hop = await startLaneHop({
     clock,
     logger,
     stage: STAGE,
+    compression: settings.compression,
     readTail: { outputCoordinates: readCoordinates, deadLetterCoordinates: readDeadLetterCoordinates },
     repairCommand: () => 'none: this is a bench',
     trusted: () => started.hop?.source.trusted() ?? true,

@@ -56,6 +56,7 @@ await producer.connect()
 await consumer.subscribe({ topics: [topics.events], fromBeginning: true })
 
 const finished = Promise.withResolvers<void>()
+consumer.on(consumer.events.CRASH, ({ payload }) => finished.reject(payload.error))
 let events = 0
 const figures = startFigures()
 await consumer.run({
