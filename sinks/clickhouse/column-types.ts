@@ -1,5 +1,3 @@
-import type { Row } from './stored-row.ts'
-
 /** A column's type as ClickHouse names it (`system.columns`). */
 export type ColumnType =
   | 'String'
@@ -39,7 +37,9 @@ const RANGES: Partial<Record<ColumnType, Range>> = {
 }
 
 /** The check of a table's rows: names the first column whose value would not be stored as it is; null = none. */
-export function rangeCheck(types: Readonly<Record<string, ColumnType>>): (row: Row) => string | null {
+export function rangeCheck(
+  types: Readonly<Record<string, ColumnType>>,
+): (row: Readonly<Record<string, unknown>>) => string | null {
   const checks = Object.entries(types).flatMap(([column, type]) => {
     const range = RANGES[type]
     return range === undefined ? [] : [{ column, type, range }]
