@@ -1,6 +1,6 @@
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { retryable } from '../../infra/runtime/errors.ts'
-import type { TakeLimits } from '../../infra/runtime/kafka/batch-source.ts'
+import type { TakeLimits } from '../../infra/runtime/kafka/consumer/take-limits.ts'
 import type { HopObserver } from '../../infra/runtime/kafka/hop/hop-observer.ts'
 import { connectRedis, type RedisClient } from '../../infra/runtime/redis/redis-client.ts'
 import { startStageHop } from '../../infra/runtime/stage-hop.ts'

@@ -1,9 +1,9 @@
 import type { Clock } from '../../clock.ts'
-import type { TakeLimits } from '../batch-source.ts'
 import type { ColumnBatch } from './column-batch.ts'
 import { readyInMs } from './lane.ts'
 import type { Membership } from './membership.ts'
 import type { OwnedLane } from './owned-lane.ts'
+import type { TakeLimits } from './take-limits.ts'
 
 export interface HandOutOptions {
   readonly clock: Clock

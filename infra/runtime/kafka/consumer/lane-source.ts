@@ -1,5 +1,5 @@
-import type { TakeLimits } from '../batch-source.ts'
 import type { ColumnBatch } from './column-batch.ts'
+import type { TakeLimits } from './take-limits.ts'
 
 /** Metadata of a position that somebody set, knowing what the logs hold. */
 export const SET_BY_HAND = 'set by hand'
@@ -76,7 +76,7 @@ export interface LaneSource {
   endIntake(): void
   /** Memory of what was fetched and is not settled yet, bytes: records and their columns. Bounded: a full partition is not fetched. */
   heldBytes(): number
-  /** Of each flowing partition that was fetched from: below `settled` everything has ended; `end` is the log's end as last seen (high watermark). */
+  /** Of each partition that flows or drains, and was fetched from: below `settled` everything has ended; `end` is the log's end as last seen (high watermark). */
   positions(): ReadonlyMap<number, { readonly settled: number; readonly end: number }>
   /** Null while every partition with records to work on moves; else the partition and since when it has not. For liveness. */
   stuckSince(): { readonly partition: number; readonly forMs: number } | null

@@ -1,7 +1,7 @@
-import type { TakeLimits } from '../batch-source.ts'
 import type { RecordSet } from '../record-batches/decode-record-set.ts'
 import type { ColumnBatch } from './column-batch.ts'
 import { laneBatch } from './lane-batch.ts'
+import type { TakeLimits } from './take-limits.ts'
 
 /** Fetched records that have not all ended. */
 interface Chunk {

@@ -245,7 +245,7 @@ export async function startLaneSource(given: LaneSourceOptions): Promise<Started
     endIntake: handOut.end,
     heldBytes: () => [...lanes.all()].reduce((bytes, { records }) => bytes + records.heldBytes, 0),
     positions() {
-      const fetched = [...lanes.all()].filter(({ state, end }) => state === 'flowing' && end >= 0)
+      const fetched = [...lanes.all()].filter((lane) => isWorking(lane) && lane.end >= 0)
       return new Map(fetched.map(({ partition, records, end }) => [partition, { settled: records.settled, end }]))
     },
     stuckSince: () => stuckSince(lanes.all(), paused, clock.monotonic()),
