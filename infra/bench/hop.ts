@@ -1,11 +1,10 @@
 /**
- * `npm run bench:hop [-- --events 1000000] [--models none,mlp,trees] [--rounds 3] [--compression lz4] [--alone] [--latency]`: one broker, one
- * process, Avro events to Avro predictions, acks=all: our fused hop with its exactly-once protocol, next to the
- * straightforward program (hop/straightforward.ts), each in a process of its own, by turns. `--alone`: ours only, as for a
- * long run that shows its memory; `--compression`: of what
- * ours writes (default none, as the other writes); `--latency`: from produce to readable at 70 % of the saturated rate. The last line is one
- * JSON object. Runs on a broker and a registry of its own, on free ports, or on those that KAFKA_BROKERS and
- * SCHEMA_REGISTRY_URL name.
+ * `npm run bench:hop [-- --events 1000000] [--models none,mlp,trees] [--rounds 3] [--compression lz4] [--alone] [--latency]`:
+ * one broker, one process, Avro events to Avro predictions, acks=all: our fused hop with its exactly-once protocol, next to
+ * the straightforward program (hop/straightforward.ts), each in a process of its own, by turns. `--alone`: ours only, as for
+ * a long run that shows its memory; `--compression`: of what ours writes (default none, as the other writes); `--latency`:
+ * from produce to readable at 70 % of the saturated rate. The last line is one JSON object. Runs on a broker and a registry
+ * of its own, on free ports, or on those that KAFKA_BROKERS and SCHEMA_REGISTRY_URL name.
  */
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
