@@ -17,6 +17,7 @@ import { startZombie, writeAs } from '../support/zombie.ts'
 // Fences on a broker that is killed.
 
 const RECOVERY_MS = 60_000
+const RESTART_MS = 180_000
 const SIGNAL = new AbortController().signal
 
 let cluster: KafkaCluster
@@ -31,7 +32,9 @@ afterAll(async () => {
   await cluster?.stop()
 })
 
-test('who is fenced stays fenced when the broker is killed and started again; the owner goes on', async () => {
+test('who is fenced stays fenced when the broker is killed and started again; the owner goes on', {
+  timeout: RESTART_MS,
+}, async () => {
   const pipeline = await lanes.newPipeline()
   const lane = await laneOf(pipeline, pipeline.events, pipeline.features)
   const claims = lanes.claims()
@@ -47,7 +50,9 @@ test('who is fenced stays fenced when the broker is killed and started again; th
   expect((await lanes.outputs(pipeline.features)).map(({ sourceOffset }) => sourceOffset)).toEqual([0, 1])
 })
 
-test('when the epochs of an id are used up, holders of the old one are fenced before another is taken', async () => {
+test('when the epochs of an id are used up, holders of the old one are fenced before another is taken', {
+  timeout: RESTART_MS,
+}, async () => {
   const { features: topic } = await lanes.newPipeline()
   const target = { transactionalId: `millrace/${topic}/0`, topic, partition: 0 }
   const fencing = createFencing({
