@@ -52,9 +52,8 @@ function residentMb(pid: number): number {
 const scope = createScope(silentLogger)
 try {
   const stack = await scope.start('stack', startTestStack)
-  const env = { MILLRACE_LOG_LEVEL: 'warn' }
   const random = seededRandom(1)
-  const deployment = await deploy(scope, stack, { partitions, random, logDir: LOGS, env, say })
+  const deployment = await deploy(scope, stack, { partitions, random, logDir: LOGS, env: {}, say })
   const { driver, feed, pipeline, admin } = deployment
   const runs = Object.fromEntries(STAGES.map((stage) => [stage, driver.start(stage)])) as Record<DrivenStage, StageRun>
   const progress = watchProgress(pipeline, admin, SAMPLE_MS)

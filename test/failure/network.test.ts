@@ -46,7 +46,7 @@ async function stagesBehindProxy(): Promise<Deployment> {
       partitions: 4,
       random: seededRandom(SEED).fork('events'),
       logDir: `.millrace/test-logs/${name}`,
-      env: { KAFKA_BROKERS: broker.proxied, MILLRACE_SESSION_TIMEOUT_MS: '2000', MILLRACE_LOG_LEVEL: 'warn' },
+      env: { KAFKA_BROKERS: broker.proxied, MILLRACE_SESSION_TIMEOUT_MS: '2000' },
       say: () => {},
     },
   )

@@ -20,6 +20,8 @@ export interface StageRun {
   readonly stage: DrivenStage
   readonly pid: number
   readonly logFile: string
+  /** Resolves when it says that it has started; never when it ends before. */
+  readonly started: Promise<void>
   /** Whether it has come to the point of its order. */
   readonly reached: boolean
   /** Resolves when it has; never when it ends before. */
@@ -50,6 +52,7 @@ export function createStageDriver(options: {
   const { supervisor, env, pipelineFolder, logDir } = options
   return {
     start(stage, order = null) {
+      const started = Promise.withResolvers<void>()
       const atPoint = Promise.withResolvers<void>()
       let reached = false
       const process = supervisor.run({
@@ -59,18 +62,21 @@ export function createStageDriver(options: {
         cwd: ROOT,
         env: {
           ...env,
+          // `started` reads it
+          MILLRACE_LOG_LEVEL: 'info',
           MILLRACE_PIPELINE: pipelineFolder,
           MILLRACE_KILL_POINT: order === null ? '' : `${order.point}:${order.nth}:${order.signal}`,
         },
         logFile: path.join(logDir, `${stage}.log`),
         restart: 'never',
         onLine: (line) => {
+          if (line.endsWith('"msg":"stage started"}')) started.resolve()
           if (!line.startsWith('{"killPoint":')) return
           reached = true
           atPoint.resolve()
         },
       })
-      return stageRun(stage, process, atPoint.promise, () => reached)
+      return stageRun(stage, process, started.promise, atPoint.promise, () => reached)
     },
   }
 }
@@ -78,6 +84,7 @@ export function createStageDriver(options: {
 function stageRun(
   stage: DrivenStage,
   process: SupervisedProcess,
+  started: Promise<void>,
   atPoint: Promise<void>,
   reached: () => boolean,
 ): StageRun {
@@ -87,6 +94,7 @@ function stageRun(
     stage,
     pid,
     logFile: process.logFile,
+    started,
     get reached() {
       return reached()
     },

@@ -23,6 +23,7 @@ export interface Fleet {
   stop(): Promise<void>
 }
 
+const START_WITHIN_MS = 30_000
 const RESTART_MS = 200
 /** How much longer than its session a stopped process is away. */
 const ZOMBIE_BEYOND_MS = 1_500
@@ -79,7 +80,12 @@ export function startFleet(options: {
   ): Promise<'faulted' | 'left' | 'exited'> {
     const over = new AbortController()
     const signal = AbortSignal.any([leaving, over.signal])
-    const after = (ms: number): Promise<void> => delay(ms, undefined, { signal }).catch(() => {})
+    const pause = (ms: number): Promise<void> => delay(ms, undefined, { signal }).catch(() => {})
+    // from when it works, so that it is not always killed on the way there
+    const after = async (ms: number): Promise<void> => {
+      await Promise.race([run.started, pause(START_WITHIN_MS)])
+      await pause(ms)
+    }
     const due: Promise<unknown> =
       fault === null
         ? new Promise(() => {})

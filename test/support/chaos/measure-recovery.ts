@@ -43,8 +43,8 @@ export async function measureRecovery(options: {
   const scope = createScope(silentLogger)
   try {
     const stack = await scope.start('stack', startTestStack)
-    const session = sessionTimeoutMs === null ? {} : { MILLRACE_SESSION_TIMEOUT_MS: String(sessionTimeoutMs) }
-    const env = { ...session, MILLRACE_LOG_LEVEL: 'warn' }
+    const env: Record<string, string> =
+      sessionTimeoutMs === null ? {} : { MILLRACE_SESSION_TIMEOUT_MS: String(sessionTimeoutMs) }
     const deployment = await deploy(scope, stack, { partitions, random: random.fork('events'), logDir: LOGS, env, say })
     const { pipeline, admin, driver, feed } = deployment
     const progress = watchProgress(pipeline, admin, LOOK_MS)

@@ -4,8 +4,8 @@ import type { DrivenStage, KillOrder } from '../stage-driver.ts'
 
 /**
  *   at-point  the process dies, or stops, where the order says; if it does not come there in time, it is killed where it is
- *   kill      after so long, wherever it is
- *   freeze    after so long it is stopped, for longer than its session: it goes on as a zombie
+ *   kill      so long after it has started, wherever it is
+ *   freeze    so long after it has started it is stopped, for longer than its session: it goes on as a zombie
  */
 export type StageFault =
   | { readonly kind: 'at-point'; readonly order: KillOrder }
@@ -100,7 +100,7 @@ function randomFault(stage: DrivenStage, random: SeededRandom): StageFault {
     const signal = random.chance(0.2) ? 'STOP' : 'KILL'
     return { kind: 'at-point', order: { point, nth: random.between(1, mostOften(point)), signal } }
   }
-  return { kind: random.chance(0.8) ? 'kill' : 'freeze', afterMs: random.between(1_000, 8_000) }
+  return { kind: random.chance(0.8) ? 'kill' : 'freeze', afterMs: random.between(0, 4_000) }
 }
 
 /** How often a process comes to a point within a few seconds. */

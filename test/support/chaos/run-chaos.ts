@@ -65,7 +65,6 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       logDir: LOGS,
       env: {
         MILLRACE_SESSION_TIMEOUT_MS: String(sessionTimeoutMs),
-        MILLRACE_LOG_LEVEL: process.env['MILLRACE_LOG_LEVEL'] ?? 'warn',
       },
       say,
     })
