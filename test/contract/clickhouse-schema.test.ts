@@ -40,7 +40,9 @@ async function storePredictions(pipeline: string, predictions: readonly (readonl
 async function storeLabel(pipeline: string, offset: number, record: { id: string; truth: boolean | number | string }) {
   const label = { idField: 'id', timeField: 'at', value: () => record.truth }
   const kind = labelRows({ pipeline, label, tenant: { fixed: 'main' } })
-  await database.client.insert(kind.table, Object.keys(kind.types), [rowOf(kind.row({ ...record, at: NOW }, at(offset), 0))])
+  await database.client.insert(kind.table, Object.keys(kind.types), [
+    rowOf(kind.row({ ...record, at: NOW }, at(offset), 0)),
+  ])
 }
 
 test('migrations run once, and in any number of migrators at once', async () => {
