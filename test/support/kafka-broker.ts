@@ -41,6 +41,7 @@ export interface ClusterOptions {
 }
 
 const HOST = '127.0.0.1'
+const JAVA = 'java'
 const HEAP = ['-Xms128m', '-Xmx512m', '-XX:TieredStopAtLevel=1', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn']
 
 /** Every node is broker and controller. About four seconds. */
@@ -111,7 +112,7 @@ export async function startKafkaCluster(options: ClusterOptions = {}): Promise<K
     const [first = '', ...others] = nodes.map((node) => path.join(folder, String(node)))
     const config = ['-c', path.join(first, 'server.properties')]
     const args = ['-cp', classPath, 'kafka.tools.StorageTool', 'format', `--cluster-id=${clusterId}`, ...config]
-    await promisify(execFile)('java', [...HEAP, ...args, ...format])
+    await promisify(execFile)(JAVA, [...HEAP, ...args, ...format])
     const meta = readFileSync(path.join(first, 'log', 'meta.properties'), 'utf8')
     for (const [index, home] of others.entries()) {
       mkdirSync(path.join(home, 'log'))
@@ -147,7 +148,7 @@ function createBroker(
     address: `${HOST}:${port}`,
     async start() {
       const log = openSync(path.join(home, 'broker.log'), 'a')
-      child = spawn('java', args, { stdio: ['ignore', log, log] })
+      child = spawn(JAVA, args, { stdio: ['ignore', log, log] })
       await eventually(() => findsBrokers(port), { deadlineMs: 110_000 })
     },
     async kill() {
