@@ -106,7 +106,7 @@ export function modelBroker(next: () => Happening): ModelBroker {
   async function send<T>(node: number, _channel: string, request: KafkaRequest<T>): Promise<T> {
     requests++
     const happening = next()
-    const names = batchesIn(request.body).flatMap(({ topic, batches }) =>
+    const names = batchesIn(wholeBody(request)).flatMap(({ topic, batches }) =>
       batches.map(({ partition }) => `${topic}/${partition}`),
     )
     for (const name of names) {
@@ -116,8 +116,8 @@ export function modelBroker(next: () => Happening): ModelBroker {
     }
     if (happening === 'leader moves') leader = NODES.find((other) => other !== leader) ?? leader
     const isServed = happening !== 'request lost' && happening !== 'served late'
-    const answer = isServed ? serve(request.body, happening, node) : null
-    if (happening === 'served late') late.push(() => serve(request.body, 'served', node))
+    const answer = isServed ? serve(wholeBody(request), happening, node) : null
+    if (happening === 'served late') late.push(() => serve(wholeBody(request), 'served', node))
     // answers overtake those of other connections
     for (let turns = requests % 4; turns >= 0; turns--) await new Promise((resolve) => setImmediate(resolve))
     if (requests % 3 === 0) for (const serveLate of late.splice(0)) serveLate()
@@ -158,4 +158,8 @@ function batchesIn(body: Buffer) {
     topic: reader.string() ?? '',
     batches: reader.array(() => ({ partition: reader.int32(), bytes: reader.bytes() ?? Buffer.alloc(0) })),
   }))
+}
+
+function wholeBody({ body, rest = [] }: KafkaRequest<unknown>): Buffer {
+  return Buffer.concat([body, ...rest])
 }

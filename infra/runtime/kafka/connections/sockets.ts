@@ -9,21 +9,39 @@ export interface TlsFiles {
   readonly key?: string
 }
 
-/** Begins to connect; `onConnect` is called when bytes can be sent, with TLS after the handshake. */
+/** Of one read. */
+const READ_BYTES = 131_072
+
+/**
+ * Begins to connect; `onConnect` is called when bytes can be sent, with TLS after the handshake. With `onBytes`, what arrives is
+ * handed over in memory that the next read uses again, instead of in `data` events with memory of their own each.
+ */
 export function connectSocket(
   host: string,
   port: number,
   files: tls.ConnectionOptions | null | undefined,
   onConnect: () => void,
+  onBytes?: (bytes: Buffer) => void,
 ): net.Socket {
-  const socket =
-    files === undefined || files === null
-      ? net.connect({ host, port }, onConnect)
-      : tls.connect({ host, port, ...(net.isIP(host) === 0 ? { servername: host } : {}), ...files }, onConnect)
+  const isPlain = files === undefined || files === null
+  const reading =
+    onBytes === undefined ? {} : { onread: { buffer: Buffer.allocUnsafeSlow(READ_BYTES), callback: readInto(onBytes) } }
+  const socket = isPlain
+    ? net.connect({ host, port, ...reading }, onConnect)
+    : tls.connect({ host, port, ...(net.isIP(host) === 0 ? { servername: host } : {}), ...files }, onConnect)
+  // sockets of TLS know no memory of the caller's
+  if (!isPlain && onBytes !== undefined) socket.on('data', onBytes)
   // Nagle's algorithm would delay small requests that follow one another
   socket.setNoDelay(true)
   socket.setKeepAlive(true, 60_000)
   return socket
+}
+
+function readInto(onBytes: (bytes: Buffer) => void): (length: number, buffer: Uint8Array) => boolean {
+  return (length, buffer) => {
+    onBytes(Buffer.from(buffer.buffer, buffer.byteOffset, length))
+    return true
+  }
 }
 
 /** What OpenSSL and Node name when one side does not accept the other; a network that is away has other codes. */

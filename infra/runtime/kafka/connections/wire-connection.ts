@@ -53,10 +53,20 @@ interface Waiting {
 export function openWireConnection(options: WireOptions): Promise<WireConnection> {
   const broker = `${options.host}:${options.port}`
   return new Promise((resolve, reject) => {
-    const socket = connectSocket(options.host, options.port, options.tls, () => {
-      settle()
-      resolve(wireConnection(socket, broker, options))
-    })
+    // no byte comes before the first request
+    let onBytes = (_bytes: Buffer): void => {}
+    const socket = connectSocket(
+      options.host,
+      options.port,
+      options.tls,
+      () => {
+        settle()
+        const opened = wireConnection(socket, broker, options)
+        onBytes = opened.onBytes
+        resolve(opened.connection)
+      },
+      (bytes) => onBytes(bytes),
+    )
     const timer = setTimeout(() => {
       fail(new Error(`no connection within ${options.connectTimeoutMs} ms`))
     }, options.connectTimeoutMs)
@@ -81,7 +91,11 @@ export function openWireConnection(options: WireOptions): Promise<WireConnection
   })
 }
 
-function wireConnection(socket: Socket, broker: string, options: WireOptions): WireConnection {
+function wireConnection(
+  socket: Socket,
+  broker: string,
+  options: WireOptions,
+): { readonly connection: WireConnection; readonly onBytes: (bytes: Buffer) => void } {
   const clientId = Buffer.from(options.clientId)
   const waiting: Waiting[] = []
   const whenIdle: (() => void)[] = []
@@ -137,12 +151,11 @@ function wireConnection(socket: Socket, broker: string, options: WireOptions): W
     return retryable('malformed_response', `${broker}: ${what}`, cause)
   }
 
-  const frames = createFrames(
+  const onBytes = createFrames(
     take,
     (length) => close(malformed(`an answer of ${length} bytes`)),
     () => open,
   )
-  socket.on('data', frames)
   socket.on('error', (error) => close(socketError(error, broker, !answered)))
   const closed = new Promise<void>((resolve) => {
     socket.once('close', () => {
@@ -151,7 +164,7 @@ function wireConnection(socket: Socket, broker: string, options: WireOptions): W
     })
   })
 
-  return {
+  const connection: WireConnection = {
     broker,
     get open() {
       return open
@@ -161,7 +174,9 @@ function wireConnection(socket: Socket, broker: string, options: WireOptions): W
       correlation = (correlation + 1) & 0x7fff_ffff
       const correlationId = correlation
       const header = Buffer.allocUnsafe(LENGTH_BYTES + 10 + clientId.length)
-      header.writeInt32BE(header.length - LENGTH_BYTES + request.body.length, 0)
+      const { body, rest = [] } = request
+      const bodyBytes = rest.reduce((sum, piece) => sum + piece.length, body.length)
+      header.writeInt32BE(header.length - LENGTH_BYTES + bodyBytes, 0)
       header.writeInt16BE(request.apiKey, 4)
       header.writeInt16BE(request.apiVersion, 6)
       header.writeInt32BE(correlationId, 8)
@@ -172,7 +187,8 @@ function wireConnection(socket: Socket, broker: string, options: WireOptions): W
         if (waiting.length === 1) armTimer()
         socket.cork()
         socket.write(header)
-        socket.write(request.body)
+        socket.write(body)
+        for (const piece of rest) socket.write(piece)
         socket.uncork()
       })
     },
@@ -181,9 +197,10 @@ function wireConnection(socket: Socket, broker: string, options: WireOptions): W
     close,
     closed,
   }
+  return { connection, onBytes }
 }
 
-/** Cuts the bytes of a socket into answers: views of what came in one piece, copied once when it came in several. */
+/** Cuts the bytes of a socket into answers, each in memory of its own: that of the bytes is used again. */
 function createFrames(
   onFrame: (frame: Buffer) => void,
   onBadLength: (length: number) => void,
@@ -205,11 +222,6 @@ function createFrames(
         prefixBytes = 0
         const length = prefix.readInt32BE(0)
         if (length < CORRELATION_BYTES || length > MAX_ANSWER_BYTES) return onBadLength(length)
-        if (chunk.length - at >= length) {
-          at += length
-          onFrame(chunk.subarray(at - length, at))
-          continue
-        }
         frame = Buffer.allocUnsafe(length)
         frameBytes = 0
       }

@@ -44,13 +44,15 @@ export function produceRequest(
   const topics = [...Map.groupBy(batches, ({ topic }) => topic)]
   const writer = wireWriter().string(null).int16(ALL_IN_SYNC).int32(timeoutMs)
   writer.array(topics, ([name, partitions]) =>
-    writer.string(name).array(partitions, ({ partition, batch }) => void writer.int32(partition).bytes(batch)),
+    writer.string(name).array(partitions, ({ partition, batch }) => void writer.int32(partition).bytesApart(batch)),
   )
+  const [body = Buffer.alloc(0), ...rest] = writer.pieces()
   return {
     apiKey: 0,
     apiVersion: 8,
     name: 'Produce',
-    body: writer.end(),
+    body,
+    rest,
     holdMs: timeoutMs,
     decode: readAnswers,
   }

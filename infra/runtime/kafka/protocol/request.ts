@@ -9,6 +9,8 @@ export interface KafkaRequest<T> {
    * with the tagged fields of header version 2.
    */
   readonly body: Buffer
+  /** Sent behind it as they are: what is large is not copied. */
+  readonly rest?: readonly Buffer[]
   /** How long the broker may hold the answer back on purpose (a long poll, a join), ms; added to the time allowed. */
   readonly holdMs?: number
   /**

@@ -17,6 +17,8 @@ export interface WireWriter {
   string(value: string | null): WireWriter
   bytes(value: Buffer | null): WireWriter
   raw(value: Buffer): WireWriter
+  /** As `bytes`, but `pieces` answers the value itself, not a copy. */
+  bytesApart(value: Buffer): WireWriter
   array<T>(items: readonly T[] | null, write: (item: T, writer: WireWriter) => void): WireWriter
   compactString(value: string | null): WireWriter
   compactArray<T>(items: readonly T[] | null, write: (item: T, writer: WireWriter) => void): WireWriter
@@ -24,11 +26,14 @@ export interface WireWriter {
   noTags(): WireWriter
   /** Everything written, in one buffer. */
   end(): Buffer
+  /** The same, in the pieces that it was written in. */
+  pieces(): readonly Buffer[]
 }
 
 export function wireWriter(): WireWriter {
   let buffer = Buffer.allocUnsafe(256)
   let at = 0
+  const apart: { readonly at: number; readonly value: Buffer }[] = []
   /** Where to write; called before `buffer` is read, which it may replace. */
   const grow = (bytes: number): number => {
     if (at + bytes > buffer.length) {
@@ -81,6 +86,11 @@ export function wireWriter(): WireWriter {
       value.copy(buffer, start)
       return writer
     },
+    bytesApart(value) {
+      writer.int32(value.length)
+      apart.push({ at, value })
+      return writer
+    },
     array(items, write) {
       writer.int32(items?.length ?? -1)
       for (const item of items ?? []) write(item, writer)
@@ -99,7 +109,17 @@ export function wireWriter(): WireWriter {
     uuid: (value) =>
       writer.raw(value === null ? Buffer.alloc(UUID_BYTES) : Buffer.from(value.replaceAll('-', ''), 'hex')),
     noTags: () => writer.int8(0),
-    end: () => buffer.subarray(0, at),
+    end: () => (apart.length === 0 ? buffer.subarray(0, at) : Buffer.concat(writer.pieces())),
+    pieces() {
+      const list: Buffer[] = []
+      let from = 0
+      for (const piece of apart) {
+        list.push(buffer.subarray(from, piece.at), piece.value)
+        from = piece.at
+      }
+      if (from < at || list.length === 0) list.push(buffer.subarray(from, at))
+      return list
+    },
   }
   return writer
 }
