@@ -143,13 +143,14 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
       clock,
       observer: {
         settled(round) {
-          waiting.clear()
+          waiting.delete('hop')
+          if (round.deferredLanes === 0) waiting.delete(`partition ${round.partition}`)
           context.queuedBytes.set(started.hop?.source.heldBytes() ?? 0, { hop: name })
           if (options.reported !== false) report.settled(round)
           options.observer?.settled?.(round)
         },
         retrying(round) {
-          wait('hop', round, 'waiting for a dependency')
+          wait(round.partition === null ? 'hop' : `partition ${round.partition}`, round, 'waiting for a dependency')
           if (options.reported !== false) report.retried()
           options.observer?.retrying?.(round)
         },
@@ -161,6 +162,14 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
           stopped.set(lane.partition, lane.code)
           hopLogger.error(lane, 'a partition stopped')
           options.observer?.stopped?.(lane)
+        },
+        passedOver(lane) {
+          hopLogger.error(lane, 'records were passed over')
+          options.observer?.passedOver?.(lane)
+        },
+        began(partition) {
+          stopped.delete(partition)
+          options.observer?.began?.(partition)
         },
       },
     }),

@@ -44,12 +44,14 @@ export function withoutRepeats(handler: BatchHandler, options: WithoutRepeatsOpt
   return {
     // one after the other, so that the ids of a partition come in the order of its offsets
     concurrency: 1,
-    async begin(partition, from, signal) {
-      await handler.begin?.(partition, from, signal)
+    async begin(partition, from, endedBelow, signal) {
+      await handler.begin?.(partition, from, endedBelow, signal)
       const ids = recent(partition)
       const missing = ids.rewind(from)
-      if (missing === null) return
-      for await (const { offset, id } of options.readBack(partition, missing, signal)) ids.isRepeat(offset, id)
+      // with what the handler will not be given: it counts all the same
+      const range = { from: missing?.from ?? from, to: Math.max(from, endedBelow) }
+      if (range.from === range.to) return
+      for await (const { offset, id } of options.readBack(partition, range, signal)) ids.isRepeat(offset, id)
     },
     async handle(outcomes) {
       const held = outcomes.map((outcome) => holdBack(outcome))

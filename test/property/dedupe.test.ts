@@ -68,7 +68,7 @@ test('the second event of an id is filtered, in columns and one by one; a replay
     { window: 100, replayOfHeader: 'millrace-replay-of', readBack: async function* () {} },
   )
   const outcome = openOutcome(batch, ['out'])
-  await handler.begin?.(3, 0, new AbortController().signal)
+  await handler.begin?.(3, 0, 0, new AbortController().signal)
   await handler.handle([outcome])
   const sealed = outcome.seal()
   expect(sealed.rejections.map(([index, { kind, reason, eventId }]) => [index, kind, reason, eventId])).toEqual([

@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { retryable } from '../../infra/runtime/errors.ts'
+import { slicesOf } from '../../infra/runtime/kafka/hop/slices.ts'
 import type { BatchHandler } from '../../infra/runtime/kafka/outcome.ts'
-import { memoryLanes, memorySourceOf, startMemoryHop } from '../support/memory-hop.ts'
+import { memoryLanes, memorySourceOf, quietObserver, startMemoryHop } from '../support/memory-hop.ts'
 import { type MemoryLane, memoryClaims } from '../support/memory-lanes.ts'
 
 const turns = async (count: number): Promise<void> => {
@@ -32,12 +34,22 @@ function executors(faults: Faults, bad: ReadonlySet<number>): BatchHandler {
     concurrency: 3,
     async handle(outcomes) {
       await turns(faults.next() % 7)
-      for (const { batch, emit, reject, defer } of outcomes) {
+      if (faults.next() < 10) throw retryable('down', 'a dependency is down')
+      for (const { batch, emitColumns, reject, defer } of outcomes) {
+        // as the hot path does it: columns with room to spare
+        const sources = new Int32Array(batch.length)
+        const values: Buffer[] = []
         for (let i = 0; i < batch.length; i++) {
           const offset = batch.offset(i)
-          if (bad.has(offset)) reject(i, { kind: 'rejected', reason: 'bad', message: '' })
-          else emit(i, 'out', null, Buffer.from(`o${offset}`))
+          if (bad.has(offset)) {
+            reject(i, { kind: 'rejected', reason: 'bad', message: '' })
+            continue
+          }
+          sources[values.length] = i
+          values.push(Buffer.from(`o${offset}`))
         }
+        const keys = slicesOf(values.map(() => null))
+        emitColumns('out', { length: values.length, sources, keys, values: slicesOf(values), subjectOf: () => ({}) })
         if (faults.next() < 6) defer(faults.next() % batch.length, 'not_now', 'waits')
       }
     },
@@ -54,7 +66,7 @@ function start(lanes: ReadonlyMap<number, MemoryLane>, faults: Faults, bad: Read
       failure: () => (faults.next() < 5 ? { landed: faults.next() < 50 } : null),
     }),
     source: { batchRows: 1 + (faults.next() % 9), maxBatchesOut: 4 },
-    observer: { settled() {}, retrying() {}, deferred() {}, stopped: ({ message }) => expect(message).toBe('') },
+    observer: { ...quietObserver, stopped: ({ message }) => expect(message).toBe('') },
   })
 }
 

@@ -1,6 +1,7 @@
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { systemClock } from '../../infra/runtime/clock.ts'
 import type { LaneClaims } from '../../infra/runtime/kafka/exactly-once/lane-writer.ts'
+import type { HopObserver } from '../../infra/runtime/kafka/hop/hop-observer.ts'
 import { type LaneHop, type LaneHopOptions, startLaneHop } from '../../infra/runtime/kafka/hop/lane-hop.ts'
 import type { BatchHandler } from '../../infra/runtime/kafka/outcome.ts'
 import type { Started } from '../../infra/runtime/lifecycle/scope.ts'
@@ -34,6 +35,15 @@ export interface MemoryHopOptions extends Partial<Omit<LaneHopOptions, 'handler'
   readonly source?: MemorySourceOptions
 }
 
+export const quietObserver: HopObserver = {
+  settled() {},
+  retrying() {},
+  deferred() {},
+  stopped() {},
+  passedOver() {},
+  began() {},
+}
+
 /** A hop from lanes in memory to lanes in memory; its output is named `out`. */
 export async function startMemoryHop({ lanes, source, ...options }: MemoryHopOptions): Promise<{
   readonly hop: Started<LaneHop>
@@ -57,7 +67,7 @@ export async function startMemoryHop({ lanes, source, ...options }: MemoryHopOpt
     limits: { maxRows: 100, maxBytes: 10_000, lingerMs: 0 },
     retry: { baseMs: 0, maxMs: 0 },
     clock: systemClock,
-    observer: { settled() {}, retrying() {}, deferred() {}, stopped() {} },
+    observer: quietObserver,
     ...options,
     startSource: async (hooks) => {
       started = await startMemoryLaneSource(lanes, hooks, source ?? { batchRows: 10, maxBatchesOut: 4 })

@@ -1,11 +1,8 @@
 import { expect, test } from 'vitest'
 import { fatal, retryable } from '../../infra/runtime/errors.ts'
-import type { HopObserver } from '../../infra/runtime/kafka/hop/hop-observer.ts'
 import type { BatchHandler } from '../../infra/runtime/kafka/outcome.ts'
-import { letterOf, memoryLanes, memorySourceOf, startMemoryHop } from '../support/memory-hop.ts'
+import { letterOf, memoryLanes, memorySourceOf, quietObserver, startMemoryHop } from '../support/memory-hop.ts'
 import { type MemoryLane, memoryClaims } from '../support/memory-lanes.ts'
-
-const quiet: HopObserver = { settled() {}, retrying() {}, deferred() {}, stopped() {} }
 
 const copy: BatchHandler = {
   async handle(outcomes) {
@@ -65,7 +62,7 @@ test('a retry error of the handler hands the same batch in again; one of the wri
     lanes,
     handler,
     claims: memoryClaims(lanes, { sourceOf: memorySourceOf, failure: () => failures.shift() ?? null }),
-    observer: { ...quiet, retrying: ({ code }) => void retried.push(code) },
+    observer: { ...quietObserver, retrying: ({ code }) => void retried.push(code) },
   })
   await hop.value.ended
   expect(retried).toEqual(['redis_unavailable', 'outcome_unknown'])
@@ -96,7 +93,7 @@ test('a partition whose logs do not add up stops, with its code; the others flow
           : sound.claim(lane, ...rest),
     },
     observer: {
-      ...quiet,
+      ...quietObserver,
       settled: () => done.resolve(),
       stopped: ({ partition, code }) => void stopped.push(`${partition} ${code}`),
     },
@@ -127,7 +124,7 @@ test('a deferred record holds its lane back, those before it are written, other 
   const { hop } = await startMemoryHop({
     lanes,
     handler,
-    observer: { ...quiet, deferred: ({ offset }) => void deferrals.push(offset) },
+    observer: { ...quietObserver, deferred: ({ offset }) => void deferrals.push(offset) },
   })
   await hop.value.ended
   expect(deferrals).toEqual([1, 1, 1])
@@ -141,7 +138,7 @@ test('stop gives up a batch that waits for a dependency', async () => {
     lanes,
     handler: { handle: () => Promise.reject(retryable('down', 'down')) },
     retry: { baseMs: 60_000, maxMs: 60_000 },
-    observer: { ...quiet, retrying: () => waiting.resolve() },
+    observer: { ...quietObserver, retrying: () => waiting.resolve() },
   })
   await waiting.promise
   await hop.stop()

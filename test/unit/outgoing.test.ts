@@ -104,3 +104,12 @@ test('what lies behind a deferral is not written', () => {
   expect(parts).toEqual([{ outputs: ['a', 'b'], letters: [], upTo: 120 }])
   expect(partsOf(1, (outcome) => outcome.defer(0, 'not_now', 'waits')).parts).toEqual([])
 })
+
+test('columns with room to spare say the same as exact ones', () => {
+  const { parts } = partsOf(3, (outcome) => {
+    const rows = columns([0, 'a'], [2, 'c'])
+    outcome.emitColumns('out', { ...rows, sources: Int32Array.of(0, 2, 0) })
+    outcome.reject(1, { kind: 'rejected', reason: 'bad', message: '' })
+  })
+  expect(parts).toEqual([{ outputs: ['a', 'c'], letters: [110], upTo: 121 }])
+})

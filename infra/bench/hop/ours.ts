@@ -98,6 +98,8 @@ const hop = await startLaneHop({
     retrying: (round) => logger.warn(round, 'retrying'),
     deferred: (lane) => failed.reject(new Error(lane.message)),
     stopped: (lane) => failed.reject(new Error(lane.message)),
+    passedOver: (lane) => failed.reject(new Error(lane.message)),
+    began() {},
   },
 })
 started.hop = hop.value

@@ -30,7 +30,7 @@ export interface Emission {
 /** Outputs of many records in columns: row i comes from input record `sources[i]`. */
 export interface EmittedColumns {
   readonly length: number
-  /** Ascending; a record may have several rows. */
+  /** Ascending; a record may have several rows. Entries beyond `length` mean nothing. */
   readonly sources: Int32Array
   readonly keys: Slices
   readonly values: Slices
@@ -158,9 +158,10 @@ export interface BatchHandler {
   /** How many calls may overlap, each with other batches; results are put back into order. 1 by default. */
   readonly concurrency?: number
   /**
-   * A partition begins, or goes back: its next batch is at or above `from`. Awaited before that; for a handler that
-   * remembers. Called again with back-off while it rejects with `retry`.
+   * A partition begins, or goes back: its next batch is at or above `from`, and records below `endedBelow` may be left out of
+   * it because they have ended before. Awaited before that; for a handler that remembers. Called again with back-off
+   * while it rejects with `retry`.
    */
-  begin?(partition: number, from: number, signal: AbortSignal): Promise<void>
+  begin?(partition: number, from: number, endedBelow: number, signal: AbortSignal): Promise<void>
   handle(outcomes: readonly Outcome[]): Promise<void>
 }

@@ -15,6 +15,11 @@ export function hopMetrics(metrics: Metrics): (hop: string) => HopObserver {
     'partition',
     'code',
   ])
+  const codes = new Map<string, string>()
+  const passedOver = metrics.counter('millrace_passed_over_total', 'Times that deleted records were passed over', [
+    'hop',
+    'code',
+  ])
   return (hop) => ({
     settled(round) {
       recordsIn.add(round.recordsIn, { hop })
@@ -24,6 +29,14 @@ export function hopMetrics(metrics: Metrics): (hop: string) => HopObserver {
     },
     retrying: ({ code }) => retries.add(1, { hop, code }),
     deferred: ({ code }) => deferrals.add(1, { hop, code }),
-    stopped: ({ partition, code }) => stopped.set(1, { hop, partition: String(partition), code }),
+    stopped({ partition, code }) {
+      codes.set(`${hop} ${partition}`, code)
+      stopped.set(1, { hop, partition: String(partition), code })
+    },
+    passedOver: ({ code }) => passedOver.add(1, { hop, code }),
+    began(partition) {
+      const code = codes.get(`${hop} ${partition}`)
+      if (code !== undefined) stopped.set(0, { hop, partition: String(partition), code })
+    },
   })
 }

@@ -109,8 +109,6 @@ export function createAssignedLanes(options: AssignedLanesOptions): AssignedLane
   async function drain(lane: OwnedLane): Promise<'drained' | 'kept' | 'lost'> {
     if (lane.state === 'opening') {
       lane.state = 'closing'
-      lane.gone.abort()
-      await lane.opening
       await close(lane, 'drained')
       return 'drained'
     }

@@ -28,8 +28,7 @@ export async function locate(lane: OwnedLane, options: LostPositionOptions): Pro
   const { clock, logger } = options
   for (let known = false; !known && lane.state === 'flowing'; ) {
     try {
-      await locateOnce(lane, options)
-      known = true
+      known = await locateOnce(lane, options)
     } catch (error) {
       if (fateOf(error) !== 'retry') return options.onFailed(error)
       logger.warn({ ...describeError(error), partition: lane.partition }, 'position out of range: trying again')
@@ -40,18 +39,21 @@ export async function locate(lane: OwnedLane, options: LostPositionOptions): Pro
   lane.locating = false
 }
 
-async function locateOnce(lane: OwnedLane, options: LostPositionOptions): Promise<void> {
+/** False while what was fetched before is still worked on: the account of a lane goes in the order of its offsets. */
+async function locateOnce(lane: OwnedLane, options: LostPositionOptions): Promise<boolean> {
   const { group, topic, onRetentionLost } = options
   const { partition, records } = lane
   await options.refresh()
   const position = records.fetchAt
   const range = await options.range(partition)
   const isStill = (): boolean => lane.state === 'flowing' && records.fetchAt === position
-  if (!isStill()) return
+  if (!isStill()) return true
   if (position > range.end) throw positionLost(group, topic, partition, position, range)
   const lost = lostRange(partition, position, range)
-  if (lost === null) return
+  if (lost === null) return true
+  if (records.settled < position) return false
   if (onRetentionLost === undefined) throw retentionLost(group, topic, lost)
   const next = await onRetentionLost(lost)
   if (isStill()) records.skipTo(next)
+  return true
 }

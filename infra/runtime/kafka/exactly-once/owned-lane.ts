@@ -75,7 +75,8 @@ export function openOwnedLane(options: OwnedLaneOptions): LaneWriter {
     if (failure !== null) return
     const cause =
       error instanceof MillraceError ? error : fatal('kafka_client_failed', describeError(error).message, error)
-    failure = cause.fate === 'reject' ? retryable('outcome_unknown', `${name}: ${cause.message}`, cause) : cause
+    // the same records would be refused again
+    failure = cause.fate === 'reject' ? fatal('output_refused', `${name}: ${cause.message}`, cause) : cause
     for (const { partition } of logs) partition.end(failure)
     closing.abort()
   }

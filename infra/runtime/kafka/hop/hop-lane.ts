@@ -19,6 +19,8 @@ export interface HopLane {
   /** Without the records that have ended before the claim. */
   unended(batch: ColumnBatch): ColumnBatch
   decide(batch: ColumnBatch, decision: Decision): void
+  /** Nothing more is written under this claim. */
+  readonly over: boolean
   /** To be committed with the position below which everything has ended. */
   metadata(): string
   /** Nothing more is written; resolves when nothing is on its way any more. */
@@ -113,6 +115,9 @@ export function createHopLane(options: HopLaneOptions): HopLane {
       if (round === undefined || over) return
       round.decision = decision
       pump()
+    },
+    get over() {
+      return over
     },
     metadata: () => metadata,
     async end() {

@@ -4,7 +4,7 @@ import { describeError, fateOf, MillraceError, retryable } from '../../errors.ts
 import type { ColumnBatch } from '../consumer/column-batch.ts'
 import type { Committed, LaneHooks, LaneSource } from '../consumer/lane-source.ts'
 import type { LostRange } from '../consumer/start-position.ts'
-import type { LaneClaims, LaneTopics, LaneWriter } from '../exactly-once/lane-writer.ts'
+import type { LaneClaims, LaneTail, LaneTopics, LaneWriter } from '../exactly-once/lane-writer.ts'
 import type { BatchHandler } from '../outcome.ts'
 import type { RecordColumns } from '../record-batches/columns.ts'
 import { createHopLane, type HopLane } from './hop-lane.ts'
@@ -14,6 +14,8 @@ import { createUnended, type OriginOf } from './unended.ts'
 export interface HopLanesOptions {
   readonly claims: LaneClaims
   readonly topicsOf: (partition: number) => LaneTopics
+  /** Topic id of the input. */
+  readonly generation: string
   readonly originOf: OriginOf
   /** The handler's own. */
   readonly begin: NonNullable<BatchHandler['begin']>
@@ -55,6 +57,7 @@ export interface HopLanes {
 export function createHopLanes(options: HopLanesOptions): HopLanes {
   const { clock, retry, observer, stopping } = options
   const lanes = new Map<number, HopLane>()
+  const stoppedLanes = new Set<number>()
   const reopening = new Set<Promise<void>>()
   const joined = Promise.withResolvers<LaneSource>()
 
@@ -76,6 +79,7 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
       },
     })
     lanes.set(partition, lane)
+    observer.began(partition)
   }
 
   function keep(work: Promise<void>): void {
@@ -87,7 +91,7 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
   async function goBack(source: LaneSource, lane: HopLane, offset: number): Promise<void> {
     const { partition } = lane
     await untilDone(lane, null, async () => {
-      await options.begin(partition, offset, stopping)
+      await options.begin(partition, offset, offset, stopping)
       if (!isCurrent(lane)) return
       openLane(source, partition, lane.writer, lane.metadata())
       source.rewind(partition, offset, backoffMs(retry, 2))
@@ -105,7 +109,12 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
       if (settled === undefined || !(await source.confirm(partition))) return
       const writer = await claim(source, partition, { offset: settled, metadata: lane.metadata() }, stopping)
       const { resumeAt } = writer.tail
-      await options.begin(partition, resumeAt, stopping)
+      try {
+        await options.begin(partition, resumeAt, endedBelow(writer.tail), stopping)
+      } catch (error) {
+        await writer.close()
+        throw error
+      }
       if (!isCurrent(lane)) return await writer.close()
       openLane(source, partition, writer, writer.metadata())
       source.rewind(partition, resumeAt, 0)
@@ -122,7 +131,7 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
     for (let attempt = 1; isCurrent(lane); attempt++) {
       if (error !== null) {
         const waitMs = backoffMs(retry, attempt - 1)
-        observer.retrying({ ...describeError(error), attempt, waitMs })
+        observer.retrying({ partition: lane.partition, ...describeError(error), attempt, waitMs })
         await clock.sleep(waitMs, stopping)
         if (!isCurrent(lane)) return
       }
@@ -138,6 +147,7 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
   /** Throws what does not concern this partition alone. */
   function stopLane(partition: number, error: unknown): void {
     if (!(error instanceof MillraceError)) throw error
+    stoppedLanes.add(partition)
     observer.stopped({ partition, ...describeError(error) })
   }
 
@@ -175,7 +185,7 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
         const { partition } = lane
         const offset = await options.startAt?.(partition)
         if (offset === undefined) return
-        await options.begin(partition, offset, stopping)
+        await options.begin(partition, offset, offset, stopping)
         if (!isCurrent(lane)) return
         void lane.end()
         openLane(source, partition, lane.writer, lane.metadata())
@@ -187,14 +197,42 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
   async function retentionLost(range: LostRange): Promise<number> {
     const { partition, from, to } = range
     const lane = lanes.get(partition)
-    if (lane === undefined) throw retryable('lane_lost', `partition ${partition} is not claimed`)
+    if (lane === undefined || lane.over) throw retryable('lane_lost', `partition ${partition} is not claimed`)
     await lane.flushed()
     // after a restart its letter may be there
-    if (!lane.writer.tail.ended(from, null)) await lane.writer.write(options.lostLetter(range), null, from)
+    if (!lane.writer.tail.ended(from, null)) {
+      try {
+        await lane.writer.write(options.lostLetter(range), null, from)
+      } catch (error) {
+        if (!lane.over) keep(claimAgain(await joined.promise, lane, error))
+        throw error
+      }
+    }
     const message = `offsets ${from} to ${to - 1} of partition ${partition} were deleted before they were read`
-    observer.stopped({ partition, code: 'retention_lost', message })
-    if (options.goOnAfterRetentionLost) return to
+    const lost = { partition, code: 'retention_lost', message }
+    if (options.goOnAfterRetentionLost) {
+      observer.passedOver(lost)
+      return to
+    }
+    observer.stopped(lost)
     return await new Promise<never>(() => {})
+  }
+
+  /** Passes a failure on that the source tries again after. */
+  async function told<T>(partition: number, work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      if (fateOf(error) === 'retry') observer.retrying({ partition, ...describeError(error), attempt: 1, waitMs: 0 })
+      throw error
+    }
+  }
+
+  /** Behind every input record that the tail may have ended; for the events topic, whose records are their own origin. */
+  function endedBelow({ resumeAt, askBelow }: LaneTail): number {
+    if (askBelow === null) return resumeAt
+    const origin = askBelow.originGeneration === options.generation ? askBelow.origin : 0
+    return Math.max(resumeAt, askBelow.source, origin)
   }
 
   return {
@@ -213,13 +251,13 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
       async open(partition, committed, signal) {
         const source = await joined.promise
         const offset = (await options.startAt?.(partition)) ?? committed.offset
-        const writer = await claimOrStop(source, partition, { ...committed, offset }, signal)
+        const writer = await told(partition, claimOrStop(source, partition, { ...committed, offset }, signal))
         if (writer === null || signal.aborted) {
           await writer?.close()
           throw retryable('lane_lost', `partition ${partition} was taken away before it was claimed`)
         }
         try {
-          await options.begin(partition, writer.tail.resumeAt, signal)
+          await options.begin(partition, writer.tail.resumeAt, endedBelow(writer.tail), signal)
         } catch (error) {
           await writer.close()
           throw error
@@ -228,9 +266,19 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
         return writer.tail.resumeAt
       },
       metadata: (partition) => lanes.get(partition)?.metadata() ?? '',
+      draining(partition) {
+        // nobody works on it any more, so there is nothing to wait for
+        if (!stoppedLanes.has(partition)) return
+        void joined.promise.then((source) => {
+          const settled = source.positions().get(partition)?.settled
+          if (settled !== undefined) source.rewind(partition, settled, 0)
+        })
+      },
       async close(partition) {
         const lane = lanes.get(partition)
         lanes.delete(partition)
+        stoppedLanes.delete(partition)
+        observer.began(partition)
         await lane?.end()
         await lane?.writer.close()
       },

@@ -4,6 +4,8 @@ export interface HopObserver {
   settled(round: SettledRound): void
   /** Tried again after `waitMs`. */
   retrying(round: {
+    /** Null = batches of several partitions. */
+    readonly partition: number | null
     readonly code: string
     readonly message: string
     readonly attempt: number
@@ -18,9 +20,14 @@ export interface HopObserver {
   }): void
   /** Nothing more is read from this partition: an operator has to look. */
   stopped(lane: { readonly partition: number; readonly code: string; readonly message: string }): void
+  /** Records of a partition were deleted before they were read, and it goes on behind them. */
+  passedOver(lane: { readonly partition: number; readonly code: string; readonly message: string }): void
+  /** The partition begins (again), or is not ours any more: what was said of it does not hold. */
+  began(partition: number): void
 }
 
 export interface SettledRound {
+  readonly partition: number
   readonly recordsIn: number
   readonly recordsOut: number
   readonly rejectedByReason: ReadonlyMap<string, number>

@@ -81,8 +81,9 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
       return { length: 1, timestamps: clock.now(), keys: slicesOf([key]), values: slicesOf([value]), headers: null }
     },
     goOnAfterRetentionLost: options.goOnAfterRetentionLost ?? false,
+    generation: input.generation,
     originOf: options.originOf,
-    begin: async (partition, from, signal) => await handler.begin?.(partition, from, signal),
+    begin: async (...lane) => await handler.begin?.(...lane),
     startAt: options.startAt,
     retry,
     clock,
@@ -103,7 +104,7 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
         } catch (error) {
           if (fateOf(error) !== 'retry') throw error
           const waitMs = backoffMs(retry, attempt - 1)
-          observer.retrying({ ...describeError(error), attempt, waitMs })
+          observer.retrying({ partition: null, ...describeError(error), attempt, waitMs })
           await clock.sleep(waitMs, stopping.signal)
         }
       }
@@ -189,6 +190,8 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
         await ended
       } finally {
         await lanes.reopened()
+        // nothing more is decided: what is out has nobody to wait for
+        for (const [partition, { settled }] of source.positions()) source.rewind(partition, settled, 0)
         await started.stop()
         await options.claims.close()
       }
@@ -200,6 +203,7 @@ function summarise(outcome: SealedOutcome, rejections: SealedOutcome['rejections
   const rejectedByReason = new Map<string, number>()
   for (const [, { reason }] of rejections) rejectedByReason.set(reason, (rejectedByReason.get(reason) ?? 0) + 1)
   return {
+    partition: outcome.batch.partition,
     recordsIn: outcome.settled,
     recordsOut: outcome.settled - rejections.length,
     rejectedByReason,

@@ -82,7 +82,8 @@ export function outgoing(outcome: SealedOutcome, options: OutgoingOptions): Outg
       rowBytes += bytes
       row = end
     }
-    const next = Math.min(rows?.sources[row] ?? outcome.settled, letters[letter]?.index ?? outcome.settled)
+    const nextRow = rows !== null && row < rows.length ? (rows.sources[row] as number) : outcome.settled
+    const next = Math.min(nextRow, letters[letter]?.index ?? outcome.settled)
     const outputs = rows === null ? null : rowsBetween(rows, firstRow, row, oversized)
     parts.push({
       deadLetters: letter === firstLetter ? null : columnsOf(letters.slice(firstLetter, letter), now),

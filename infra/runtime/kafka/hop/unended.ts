@@ -14,9 +14,11 @@ export type OriginOf = (
  * has, and asks no more once it is past all of them.
  */
 export function createUnended(tail: LaneTail, originOf: OriginOf): (batch: ColumnBatch) => ColumnBatch {
-  let asking = tail.askBelow !== null
+  /** An input offset from which on no record has ended; known once a batch beyond it was met. */
+  let askBelow = tail.askBelow === null ? 0 : Number.POSITIVE_INFINITY
   return (batch) => {
-    if (!asking) return batch
+    // a batch that is handed in again is filtered again
+    if (batch.offset(0) >= askBelow) return batch
     const kept: number[] = []
     let past = true
     for (let index = 0; index < batch.length; index++) {
@@ -25,7 +27,7 @@ export function createUnended(tail: LaneTail, originOf: OriginOf): (batch: Colum
       if (!tail.ended(offset, origin)) kept.push(index)
       past = isPast(tail, offset, origin)
     }
-    if (past) asking = false
+    if (past) askBelow = Math.min(askBelow, batch.offset(batch.length - 1) + 1)
     return kept.length === batch.length ? batch : withRows(batch, Int32Array.from(kept))
   }
 }
