@@ -134,6 +134,8 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
         retrying: () => {},
         deferred: () => {},
         stopped: () => {},
+        passedOver: () => {},
+        began: () => {},
         ...options.observer,
       },
       repairCommand: (_, to) => `go on at ${to}`,

@@ -15,6 +15,7 @@ export function rejectedOf(chunk: Chunk, { refused, stored }: Landed): readonly 
 }
 
 export function roundOf(
+  partition: number,
   chunk: Chunk,
   { refused, stored }: Landed,
   rejected: readonly RejectedRecord[],
@@ -28,6 +29,7 @@ export function roundOf(
   for (const count of stored.values()) copies += count - 1
   return {
     settled: {
+      partition,
       recordsIn: chunk.records,
       recordsOut: chunk.records - rejected.length,
       rejectedByReason,

@@ -137,7 +137,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
       if (isOver()) throw gone()
       const waitMs = backoffMs(deps.retry, attempt++)
       busySince = clock.monotonic()
-      observer.retrying({ ...describeError(error), attempt, waitMs })
+      observer.retrying({ partition, ...describeError(error), attempt, waitMs })
       await clock.sleep(waitMs, leaving)
     }
   }
@@ -219,7 +219,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
     uncommitted = true
     while (out[0] !== undefined && isBelow(out[0], position)) source.settle(out.shift() as ColumnBatch)
     busySince = null
-    const { settled, news } = roundOf(chunk, landed, rejected, clock.monotonic() - startedAt)
+    const { settled, news } = roundOf(partition, chunk, landed, rejected, clock.monotonic() - startedAt)
     observer.landed({ ...news, table: deps.store.table })
     observer.settled(settled)
   }

@@ -90,6 +90,7 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
       const lane = startSealedLane({ ...options, source, pace }, { partition, position, metadata, queue, letters })
       lane.ended.catch((error: unknown) => failure.reject(error))
       lanes.set(partition, lane)
+      observer.began(partition)
       return position
     },
     metadata: (partition, offset) => lanes.get(partition)?.metadata(offset) ?? null,
@@ -97,6 +98,7 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
     async close(partition) {
       const lane = lanes.get(partition)
       lanes.delete(partition)
+      observer.began(partition)
       await lane?.end()
     },
   }
@@ -128,9 +130,12 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
     if (lane === undefined) throw retryable('lane_lost', `${topic}/${partition} is not open`)
     await lane.skipLost(range)
     const lost = `${topic}/${partition}: offsets ${from} to ${to - 1} were deleted before they were read`
+    if (options.goOnAfterRetentionLost) {
+      observer.passedOver({ partition, code: 'retention_lost', message: lost })
+      return to
+    }
     const command = options.repairCommand(partition, to)
     observer.stopped({ partition, code: 'retention_lost', message: `${lost}. To go on behind them: ${command}` })
-    if (options.goOnAfterRetentionLost) return to
     return await new Promise<never>(() => {})
   }
 

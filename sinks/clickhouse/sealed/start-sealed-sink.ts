@@ -111,24 +111,32 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
       observer: {
         landed: options.observer.landed,
         settled(round) {
-          standing.moved()
+          standing.moved(round.partition)
           context.queuedBytes.set(running.sink?.source.heldBytes() ?? 0, { hop: name })
           report?.settled(round)
           options.observer.settled(round)
         },
         retrying(round) {
-          if (standing.waits(round.code)) logger.warn(round, 'waiting for a dependency')
+          if (standing.waits(round.partition, round.code)) logger.warn(round, 'waiting for a dependency')
           report?.retried()
           options.observer.retrying(round)
         },
         deferred(lane) {
-          if (standing.waits(lane.code)) logger.warn(lane, 'a partition waits')
+          if (standing.waits(lane.partition, lane.code)) logger.warn(lane, 'a partition waits')
           options.observer.deferred(lane)
         },
         stopped(lane) {
           standing.stopped(lane.partition, lane.code)
           logger.error(lane, 'a partition stopped')
           options.observer.stopped(lane)
+        },
+        passedOver(lane) {
+          logger.error(lane, 'records were passed over')
+          options.observer.passedOver(lane)
+        },
+        began(partition) {
+          standing.began(partition)
+          options.observer.began(partition)
         },
       },
     }),
@@ -197,23 +205,26 @@ async function startReport(context: StageContext, name: string, topic: string) {
   )
 }
 
-/** What a sink waits for, and which of its partitions stopped. */
+/** What the partitions of a sink wait for, and which of them stopped. */
 function createStanding(name: string) {
   const stopped = new Map<number, string>()
-  let waitingFor: string | null = null
+  const waiting = new Map<number | null, string>()
   return {
-    moved() {
-      waitingFor = null
+    moved: (partition: number) => void waiting.delete(partition),
+    began(partition: number) {
+      waiting.delete(partition)
+      stopped.delete(partition)
     },
     /** Whether this is news. */
-    waits(code: string): boolean {
-      const isNew = waitingFor !== code
-      waitingFor = code
+    waits(partition: number | null, code: string): boolean {
+      const isNew = waiting.get(partition) !== code
+      waiting.set(partition, code)
       return isNew
     },
     stopped: (partition: number, code: string) => void stopped.set(partition, code),
     problem(): string | null {
-      if (waitingFor !== null) return `${name} waits: ${waitingFor}`
+      const [waits] = waiting.values()
+      if (waits !== undefined) return `${name} waits: ${waits}`
       const [first] = stopped
       return first === undefined ? null : `${name} stopped at partition ${first[0]}: ${first[1]}`
     },
