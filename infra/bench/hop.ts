@@ -1,5 +1,5 @@
 /**
- * `npm run bench:hop [-- --events 1000000] [--models none,mlp,trees] [--rounds 3] [--compression lz4] [--alone] [--latency]`:
+ * `npm run bench:hop [-- --events 1000000] [--models none,mlp,trees] [--rounds 3] [--compression lz4] [--alone] [--latency [--rate 60000]]`:
  * one broker, one process, Avro events to Avro predictions, acks=all: our fused hop with its exactly-once protocol, next to
  * the straightforward program (hop/straightforward.ts), each in a process of its own, by turns. `--alone`: ours only, as for
  * a long run that shows its memory; `--compression`: of what ours writes (default none, as the other writes); `--latency`:
@@ -44,6 +44,7 @@ const { values: options } = parseArgs({
     compression: { type: 'string', default: 'none' },
     alone: { type: 'boolean', default: false },
     latency: { type: 'boolean', default: false },
+    rate: { type: 'string' },
   },
 })
 const events = Number(options.events)
@@ -121,7 +122,7 @@ async function bench(brokers: string, registryUrl: string): Promise<object> {
       ...target,
       topic: latencyTopics.events,
       output: latencyTopics.output,
-      rate: saturated * LATENCY_LOAD,
+      rate: options.rate === undefined ? saturated * LATENCY_LOAD : Number(options.rate),
       hop: (signal, total) =>
         startChild(
           'ours',
