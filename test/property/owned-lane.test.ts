@@ -194,7 +194,7 @@ async function claim(
   const [output, letters] = owned as [(typeof owned)[0], (typeof owned)[0]]
   const last = await readLastOutput(logReader, DECODERS, { ...output.owned, start: 0 }, signal)
   const start = noted?.deadLetters.end ?? 0
-  const found = await readDeadLetters(logReader, DECODERS, { ...letters.owned, start }, signal)
+  const found = await readDeadLetters(logReader, DECODERS, { ...letters.owned, start }, () => true, signal)
   const tail = planTail({
     stage: 'processors',
     input: LANE.input,

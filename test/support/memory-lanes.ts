@@ -173,6 +173,7 @@ export async function startMemoryLaneSource(
       if (lane !== undefined) Object.assign(lane, { settled: offset, next: offset, out: [] })
       changed()
     },
+    reach() {},
     owns: (batch) => !crashed && (state.get(batch.partition)?.out.includes(batch) ?? false),
     commit: async () => true,
     confirm: async () => !crashed,

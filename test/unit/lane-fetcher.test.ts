@@ -145,6 +145,20 @@ test('the next fetch is on its way while records wait, until a partition is full
   expect((await next()).ask.offsets).toEqual([[0, 2]])
 })
 
+test('a partition that holds as much as it may is fetched on to the offset that it has to reach', async () => {
+  const { next, lanes, fetcher, waiting } = fetcherOf(new Map([[0, 1]]), [0], 2 * VALUE_BYTES)
+  const [lane] = lanes
+  if (lane !== undefined) lane.reach = 5
+  for (let offset = 0; offset < 5; offset++) {
+    const request = await next()
+    expect(request.ask.offsets).toEqual([[0, offset]])
+    request.answer({ 0: { records: batch(offset) } })
+  }
+  await eventually(() => expect(lane?.full).toBe(true), DEADLINE)
+  fetcher.route()
+  expect([waiting(), lane?.records.queuedRows]).toEqual([0, 5])
+})
+
 test('what becomes fetchable during a long poll is asked for beside it', async () => {
   const { next, lanes, paused, fetcher } = fetcherOf(
     new Map([

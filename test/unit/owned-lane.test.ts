@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
 import type { Clock } from '../../infra/runtime/clock.ts'
 import { retryable } from '../../infra/runtime/errors.ts'
+import { parseCommitMetadata } from '../../infra/runtime/kafka/exactly-once/commit-metadata.ts'
 import { readCoordinates } from '../../infra/runtime/kafka/exactly-once/coordinates.ts'
-import { planTail } from '../../infra/runtime/kafka/exactly-once/lane-tail.ts'
+import { type FoundDeadLetter, planTail } from '../../infra/runtime/kafka/exactly-once/lane-tail.ts'
 import type { LaneWriter } from '../../infra/runtime/kafka/exactly-once/lane-writer.ts'
 import { openOwnedLane } from '../../infra/runtime/kafka/exactly-once/owned-lane.ts'
 import type { SequencedPartition } from '../../infra/runtime/kafka/producer/sequenced-partition.ts'
@@ -22,7 +23,14 @@ interface Lane {
   pass(ms: number, wake: boolean): Promise<void>
 }
 
-function laneWith(renew: () => Promise<void> = async () => {}): Lane {
+interface LaneSettings {
+  readonly renew?: () => Promise<void>
+  readonly hasOutput?: boolean
+  readonly deadLetters?: readonly FoundDeadLetter[]
+  readonly logEnd?: number
+}
+
+function laneWith({ renew = async () => {}, hasOutput = true, deadLetters = [], logEnd = 6 }: LaneSettings = {}): Lane {
   const done: string[] = []
   let at = 0
   let wakers: (() => void)[] = []
@@ -53,17 +61,17 @@ function laneWith(renew: () => Promise<void> = async () => {}): Lane {
   const tail = planTail({
     stage: 'processors',
     input: INPUT,
-    hasOutput: true,
+    hasOutput,
     committed: 0,
     inputStart: 0,
     last: null,
-    deadLetters: [],
+    deadLetters,
   })
   const writer = openOwnedLane({
-    lane: { partition: 0, input: INPUT, output: 'out', deadLetters: 'dl' },
+    lane: { partition: 0, input: INPUT, output: hasOutput ? 'out' : null, deadLetters: 'dl' },
     tail,
     last: null,
-    output: log('out'),
+    output: hasOutput ? log('out') : null,
     deadLetters: log('dl'),
     decoders: { outputCoordinates: readCoordinates, deadLetterCoordinates },
     sender: { open, room: () => null, close: () => {} },
@@ -76,7 +84,7 @@ function laneWith(renew: () => Promise<void> = async () => {}): Lane {
       },
     },
     logReader: {
-      range: async () => ({ start: 0, end: 6 }),
+      range: async () => ({ start: 0, end: logEnd }),
       waitForEnd: async () => ({ start: 0, end: 6 }),
       async *read() {},
     },
@@ -122,8 +130,10 @@ test('after a stop that was longer, the fence is renewed before anything is writ
 
 test('who finds its fence taken writes nothing more; who cannot ask tries again', async () => {
   let answer = retryable('kafka_unavailable', 'away')
-  const lane = laneWith(async () => {
-    throw answer
+  const lane = laneWith({
+    renew: async () => {
+      throw answer
+    },
   })
   await lane.pass(RENEW_EVERY_MS, true)
   await write(lane, 0)
@@ -134,10 +144,30 @@ test('who finds its fence taken writes nothing more; who cannot ask tries again'
 })
 
 test('what cannot be renewed before a write is not written', async () => {
-  const lane = laneWith(async () => {
-    throw retryable('kafka_unavailable', 'away')
+  const lane = laneWith({
+    renew: async () => {
+      throw retryable('kafka_unavailable', 'away')
+    },
   })
   await lane.pass(3 * RENEW_EVERY_MS, false)
   await expect(write(lane, 0)).rejects.toMatchObject({ code: 'kafka_unavailable', fate: 'retry' })
   expect(lane.done.some((step) => step.startsWith('append'))).toBe(false)
+})
+
+test('a lane without an output notes how far its dead letters tell of what has ended, although it writes none', async () => {
+  const letter = {
+    topic: INPUT.topic,
+    stage: 'processors',
+    endsEvent: false,
+    sourceGeneration: INPUT.generation,
+    sourceOffset: 7,
+    originGeneration: '',
+    originOffset: -1,
+  }
+  const lane = laneWith({ hasOutput: false, deadLetters: [{ offset: 3, letter }], logEnd: 900 })
+  const noted = async (upTo: number) =>
+    parseCommitMetadata(await lane.writer.write(null, null, upTo))?.deadLetters.end ?? -1
+  await lane.pass(RENEW_EVERY_MS, true)
+  // the letter of offset 7 is to be found again until its record is passed
+  expect([await noted(4), await noted(7), await noted(8)]).toEqual([3, 3, 900])
 })

@@ -17,8 +17,8 @@ export interface LogRange {
 
 /** Reads partitions without a group: tails, audits, replays. Calls may overlap. */
 export interface LogReader {
-  /** Default isolation: read_uncommitted. Retries by itself while a leader is away, like everything here. */
-  range(topic: string, partition: number, isolation?: Isolation): Promise<LogRange>
+  /** Default isolation: read_uncommitted. Retries by itself while a leader is away, like everything here, until `signal` aborts. */
+  range(topic: string, partition: number, isolation?: Isolation, signal?: AbortSignal): Promise<LogRange>
   /**
    * Decoded records and markers of [from, to), read_uncommitted by default, one set per fetch, in order; ends at `to` or at the log's end when that is lower.
    * Throws `position_lost` (crash) when the log does not reach back to `from`; retries by itself while a leader is away, until `signal` aborts.
@@ -146,7 +146,7 @@ export function createLogReader({ connections, clock, fetchBytes = FETCH_BYTES }
   }
 
   return {
-    range: (topic, partition, isolation = 'read_uncommitted') => range({ topic, partition, isolation }),
+    range: (topic, partition, isolation = 'read_uncommitted', signal) => range({ topic, partition, isolation, signal }),
     read: (topic, partition, from, to, { isolation = 'read_uncommitted', signal } = {}) =>
       read({ topic, partition, isolation, signal }, from, to),
     waitForEnd: (topic, partition, offset, signal) =>

@@ -48,6 +48,7 @@ export function createAssignedLanes(options: AssignedLanesOptions): AssignedLane
   const closing = new Map<number, Promise<void>>()
   let assigned: ReadonlySet<number> = new Set()
   let ending = false
+  let drained: number[] = []
 
   function create(partitions: readonly number[]): void {
     const fresh = partitions.map((partition) => ownedLane(topic, partition, options.generation, clock.monotonic()))
@@ -104,6 +105,16 @@ export function createAssignedLanes(options: AssignedLanesOptions): AssignedLane
     } catch (error) {
       if (!gone.signal.aborted) throw error
     }
+  }
+
+  /** A slow partition does not hold up the others; those of one turn go together. */
+  function giveBack(partition: number): void {
+    if (drained.push(partition) > 1) return
+    setImmediate(() => {
+      const partitions = drained
+      drained = []
+      options.onDrained(partitions)
+    })
   }
 
   async function drain(lane: OwnedLane): Promise<'drained' | 'kept' | 'lost'> {
@@ -194,10 +205,11 @@ export function createAssignedLanes(options: AssignedLanesOptions): AssignedLane
       const fresh = [...partitions].filter((partition) => !lanes.has(partition))
       if (fresh.length > 0) create(fresh)
       if (moved.length === 0) return
-      void Promise.all(moved.map(drain)).then((outcomes) => {
-        const gone = moved.filter((_, index) => outcomes[index] !== 'kept')
-        if (gone.length > 0) options.onDrained(gone.map(({ partition }) => partition))
-      })
+      for (const lane of moved) {
+        void drain(lane).then((outcome) => {
+          if (outcome !== 'kept') giveBack(lane.partition)
+        })
+      }
     },
 
     lose() {

@@ -215,7 +215,7 @@ export function createFetcher(options: FetcherOptions): Fetcher {
     lane.fetchBytes = FETCH_BYTES
     lane.aboveEnd = 0
     records.accept(set, clock.monotonic())
-    lane.full = records.heldBytes >= maxLaneBytes
+    lane.full = records.heldBytes >= maxLaneBytes && records.fetchAt >= lane.reach
     options.onRecords()
     return true
   }

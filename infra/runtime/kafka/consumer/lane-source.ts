@@ -57,6 +57,11 @@ export interface LaneSource {
    * what is not in memory any more. Ignored when the partition is not flowing or draining.
    */
   rewind(partition: number, offset: number, holdMs: number): void
+  /**
+   * Fetched up to `offset` whatever it takes, instead of until the partition is full: for who settles nothing before it has all records
+   * below. May be called from `open` on.
+   */
+  reach(partition: number, offset: number): void
   /** False for a stale batch: its partition was lost, closed or rewound. Its outputs must not be written any more. */
   owns(batch: ColumnBatch): boolean
   /**
@@ -74,7 +79,7 @@ export interface LaneSource {
   trusted(): boolean
   /** First step of a shutdown: from now on `take` resolves with nothing, and what is out can still be settled. */
   endIntake(): void
-  /** Memory of what was fetched and is not settled yet, bytes: records and their columns. Bounded: a full partition is not fetched. */
+  /** Memory of what was fetched and is not settled yet, bytes: records and their columns. Bounded: a full partition is not fetched, unless it has to `reach` further. */
   heldBytes(): number
   /** Of each partition that flows or drains, and was fetched from: below `settled` everything has ended; `end` is the log's end as last seen (high watermark). */
   positions(): ReadonlyMap<number, { readonly settled: number; readonly end: number }>

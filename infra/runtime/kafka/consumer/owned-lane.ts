@@ -38,6 +38,8 @@ export interface OwnedLane {
   locating: boolean
   /** Holds as much as it may; fetched again at half of that. */
   full: boolean
+  /** Below this offset it is never full. */
+  reach: number
   /** How much to ask for; more than the usual after an answer that held only a part of the next batch. */
   fetchBytes: number
   /** Answers in a row whose first batch reached above the log's end. */
@@ -65,6 +67,7 @@ export function ownedLane(topic: string, partition: number, generation: string, 
     stale: false,
     locating: false,
     full: false,
+    reach: 0,
     fetchBytes: FETCH_BYTES,
     aboveEnd: 0,
     movedAt: now,

@@ -218,6 +218,14 @@ export async function startLaneSource(given: LaneSourceOptions): Promise<Started
       moved(lane)
       if (hasToFetch) fetcher.route()
     },
+    reach(partition, offset) {
+      const lane = lanes.get(partition)
+      if (lane === undefined || !isOwned(lane)) return
+      lane.reach = offset
+      if (!lane.full || lane.records.fetchAt >= offset) return
+      lane.full = false
+      fetcher.route()
+    },
     owns(batch) {
       const lane = lanes.get(batch.partition)
       return lane !== undefined && isWorking(lane) && lane.records.owns(batch)

@@ -4,7 +4,7 @@ import { fatal, MillraceError, retryable } from '../../errors.ts'
 import type { Logger } from '../../telemetry/logger.ts'
 import type { KafkaConnections, TopicMetadata } from '../connections/connections.ts'
 import { type Committed, SET_BY_HAND } from '../consumer/lane-source.ts'
-import type { LogReader } from '../log-reader.ts'
+import type { LogRange, LogReader } from '../log-reader.ts'
 import { createBatchSender } from '../producer/batch-sender.ts'
 import { type Compression, preferredCompression } from '../record-batches/codecs/compression.ts'
 import { type OwnedPartition, ownPartition } from './claim-epoch.ts'
@@ -12,7 +12,7 @@ import { type CommitMetadata, type NotedLog, parseCommitMetadata } from './commi
 import { createFenceExpiry } from './fence-expiry.ts'
 import { createFencing, type FencedPartition } from './fencing.ts'
 import { countsFor, notedOf, targetsOf } from './lane-scope.ts'
-import { planTail } from './lane-tail.ts'
+import { type DeadLetterCoordinates, planTail } from './lane-tail.ts'
 import type { Coordinates, LaneClaims, LaneTopics, LaneWriter } from './lane-writer.ts'
 import { type OwnedLog, openOwnedLane } from './owned-lane.ts'
 import { readDeadLetters, readLastOutput, type TailDecoders } from './read-tails.ts'
@@ -100,9 +100,9 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
     const counts = countsFor(lane, noted)
     const [last, deadLetters, renewEveryMs, inputStart] = await Promise.all([
       output === null ? null : outputTail(lane, committed, noted, output, signal),
-      letterTail(lane, noted?.deadLetters ?? null, counts, letters, signal),
+      letterTail(lane, committed, noted?.deadLetters ?? null, counts, letters, signal),
       renewalMs(targets),
-      counts ? 0 : logReader.range(lane.input.topic, lane.partition).then(({ start }) => start),
+      counts ? 0 : rangeOf(lane.input, lane.partition, signal).then(({ start }) => start),
     ])
     const tail = planTail({
       stage: options.stage,
@@ -118,6 +118,8 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
       generation: idOf(ids, partition.topic),
       notedEnd: end,
     })
+    // nobody would close it
+    if (signal.aborted) throw givenUp(lane)
     const writer = openOwnedLane({
       lane,
       tail,
@@ -183,21 +185,21 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
     if (noted !== null && marker < noted.end) {
       throw stopped(lane, 'output_truncated', `${topic}/${partition} ended at ${noted.end} and now ends at ${marker}`)
     }
-    const { start } = await logReader.range(topic, partition)
-    const last = await readTailOf(lane, () =>
+    const { start, found: last } = await readTailOf(lane, { topic, partition }, signal, (start) =>
       readLastOutput(logReader, readTail, { topic, partition, start, marker }, signal),
     )
     if (last !== null || start <= (noted?.end ?? 0) || committed.metadata === SET_BY_HAND) return last
     // somebody else wrote, and committed with, another output: this one is not missed
     if (metadata?.skips.includes(topic)) return null
     // what was deleted may tell of records that were not committed; there are none if the position is the input's end
-    const input = await logReader.range(lane.input.topic, lane.partition)
+    const input = await rangeOf(lane.input, lane.partition, signal)
     if (countsFor(lane, metadata) && input.end <= committed.offset) return null
     throw stopped(lane, 'output_truncated', `${topic}/${partition} holds no record to tell how far it was written`)
   }
 
   async function letterTail(
     lane: LaneTopics,
+    committed: Committed,
     noted: NotedLog | null,
     counts: boolean,
     { topic, partition, marker }: OwnedPartition,
@@ -206,23 +208,43 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
     if (noted !== null && marker < noted.end) {
       throw stopped(lane, 'output_truncated', `${topic}/${partition} ended at ${noted.end} and now ends at ${marker}`)
     }
-    const range = await logReader.range(topic, partition)
+    // without an output only these can be met again; all letters of a topic over days would be too many to keep
+    const matters = (letter: DeadLetterCoordinates): boolean =>
+      lane.output !== null ||
+      (letter.stage === options.stage &&
+        letter.topic === lane.input.topic &&
+        letter.sourceGeneration === lane.input.generation &&
+        letter.sourceOffset >= committed.offset)
     // letters that were deleted since cannot be met again: whoever deleted them has seen them
-    const start = Math.max(counts ? (noted?.end ?? 0) : 0, range.start)
-    return await readTailOf(lane, () =>
-      readDeadLetters(logReader, readTail, { topic, partition, start, marker }, signal),
-    )
+    const from = counts ? (noted?.end ?? 0) : 0
+    const { found } = await readTailOf(lane, { topic, partition }, signal, (start) => {
+      const tail = { topic, partition, start: Math.max(from, start), marker }
+      return readDeadLetters(logReader, readTail, tail, matters, signal)
+    })
+    return found
   }
 
-  async function readTailOf<T>(lane: LaneTopics, read: () => Promise<T>): Promise<T> {
-    try {
-      return await read()
-    } catch (error) {
-      if (error instanceof MillraceError && error.code === 'foreign_record') {
-        throw stopped(lane, 'foreign_record', error.message)
+  /** From the log's start, which retention may move before it is read: then from the one after, once. */
+  async function readTailOf<T>(
+    lane: LaneTopics,
+    log: { readonly topic: string; readonly partition: number },
+    signal: AbortSignal,
+    read: (start: number) => Promise<T>,
+  ): Promise<{ readonly start: number; readonly found: T }> {
+    for (let attempt = 1; ; attempt++) {
+      const { start } = await rangeOf(log, log.partition, signal)
+      try {
+        return { start, found: await read(start) }
+      } catch (error) {
+        if (!(error instanceof MillraceError)) throw error
+        if (error.code === 'foreign_record') throw stopped(lane, 'foreign_record', error.message)
+        if (error.code !== 'position_lost' || attempt > 1) throw error
       }
-      throw error
     }
+  }
+
+  function rangeOf({ topic }: { readonly topic: string }, partition: number, signal: AbortSignal): Promise<LogRange> {
+    return logReader.range(topic, partition, undefined, signal)
   }
 
   async function renewalMs(targets: readonly FencedPartition[]): Promise<number> {
@@ -248,7 +270,7 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
       const either = AbortSignal.any([signal, closing.signal])
       const given = Promise.withResolvers<never>()
       const giveUp = (): void => {
-        given.reject(retryable('lane_lost', `the claim of ${lane.input.topic}/${lane.partition} was given up`))
+        given.reject(givenUp(lane))
       }
       either.addEventListener('abort', giveUp)
       try {
@@ -265,6 +287,10 @@ export function createLaneClaims(options: LaneClaimsOptions): LaneClaims {
       sender.close()
     },
   }
+}
+
+function givenUp({ input, partition }: LaneTopics): Error {
+  return retryable('lane_lost', `the claim of ${input.topic}/${partition} was given up`)
 }
 
 async function requireOwner({ partition, input }: LaneTopics, confirm: () => Promise<boolean>): Promise<void> {

@@ -61,7 +61,7 @@ export function openOwnedLane(options: OwnedLaneOptions): LaneWriter {
   let failure: MillraceError | null = null
   let last = options.last
   /** Commits below it lead back to what had ended before the claim. */
-  let heldBelow = tail.hold === null ? 0 : Number.POSITIVE_INFINITY
+  let heldBelow = heldAtFirst(tail, outputs !== null)
   let renewedAt = options.claimedAt
   /** Resolves when the outputs of the calls before have been handed over; null = they have. */
   let handedOver: Promise<void> | null = null
@@ -251,6 +251,12 @@ function openLog({ sender, trusted }: OwnedLaneOptions, { owned, generation, not
     ledger: createPositionLedger(logEnd),
     partition: sender.open({ topic, partition, producer, generation, logEnd, trusted }),
   }
+}
+
+/** Without outputs the hold is nothing but dead letters of records below an offset that is known. */
+function heldAtFirst({ hold, askBelow }: PlannedTail, hasOutput: boolean): number {
+  if (hold === null) return 0
+  return hasOutput || askBelow === null ? Number.POSITIVE_INFINITY : askBelow.source
 }
 
 function filled(records: RecordColumns | null): RecordColumns | null {

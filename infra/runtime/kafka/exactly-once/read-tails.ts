@@ -47,11 +47,12 @@ export async function readLastOutput(
   return null
 }
 
-/** Every dead letter between an offset and the marker. Throws `foreign_record` (crash). */
+/** The dead letters between an offset and the marker that matter. Throws `foreign_record` (crash). */
 export async function readDeadLetters(
   logReader: LogReader,
   decoders: TailDecoders,
   { topic, partition, start, marker }: Tail,
+  matters: (letter: DeadLetterCoordinates) => boolean,
   signal: AbortSignal,
 ): Promise<readonly FoundDeadLetter[]> {
   const found: FoundDeadLetter[] = []
@@ -61,7 +62,7 @@ export async function readDeadLetters(
       const value = sliceAt(set.values, row)
       const letter = value === null ? null : decoders.deadLetterCoordinates(value)
       if (letter === null) throw foreign(topic, partition, offset)
-      found.push({ offset, letter })
+      if (matters(letter)) found.push({ offset, letter })
     }
   }
   return found
