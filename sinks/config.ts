@@ -2,7 +2,7 @@ import { integerVariable } from '../infra/runtime/config.ts'
 
 export const SINKS = {
   maxRows: integerVariable('MILLRACE_SINKS_MAX_ROWS', 'Most rows in one insert', 10_000, { min: 1, max: 500_000 }),
-  maxBytes: integerVariable('MILLRACE_SINKS_MAX_BYTES', 'Records of this size do not wait for more', 16_777_216, {
+  maxBytes: integerVariable('MILLRACE_SINKS_MAX_BYTES', 'Records of this size do not wait for more', 4_194_304, {
     min: 1_024,
     max: 134_217_728,
   }),

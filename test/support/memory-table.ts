@@ -2,15 +2,16 @@ import { rejected, retryable } from '../../infra/runtime/errors.ts'
 import type { SealedStore } from '../../sinks/clickhouse/sealed/sealed-store.ts'
 
 /**
- * How a request goes wrong. The answer is lost in all but the first and the last:
+ * How a request goes wrong. The answer is lost in all but `ok` and `half-way`:
  *
  *   ok          it does not
  *   landed      the rows are there
  *   absent      the server did nothing
+ *   half-way    the rows are there, and what follows (a view) refuses the insert
  *   token-only  the server was killed between noting the token and having the rows
  *   running     the server still works on it: the rows are there later, unless it is ended before
  */
-export type TableFault = 'ok' | 'landed' | 'absent' | 'token-only' | 'running'
+export type TableFault = 'ok' | 'landed' | 'absent' | 'half-way' | 'token-only' | 'running'
 
 export interface StoredCopy {
   readonly partition: number
@@ -66,6 +67,7 @@ export function memoryTable({ fault = () => 'ok', refuses = () => false }: Memor
       if (how === 'token-only') tokens.add(token)
       else if (how === 'running') running.push({ lane, run: land })
       else land()
+      if (how === 'half-way') throw rejected('clickhouse_refused_rows', 'does not fit the view')
       if (how !== 'ok') throw lost()
     },
     async endInserts(lane) {
@@ -80,6 +82,10 @@ export function memoryTable({ fault = () => 'ok', refuses = () => false }: Memor
         found.set(row.offset, (found.get(row.offset) ?? 0) + 1)
       }
       return found
+    },
+    async storedBelow(_, partition) {
+      if (fault('read') !== 'ok') throw lost()
+      return Math.max(0, ...rows.filter((row) => row.partition === partition).map(({ offset }) => offset + 1))
     },
   }
 }

@@ -36,14 +36,18 @@ export interface OwnerOptions {
   readonly batchRows?: number
   readonly observer?: Partial<SealedSinkObserver>
   readonly mayReject?: boolean
+  /** As after `positions set`: rows up to there are in the table although nothing announces them. */
+  readonly readBackBelow?: number
   readonly clock?: Clock
 }
 
 export interface Owner {
   readonly lane: SealedLane
-  /** Hands out everything from the committed position on. */
-  feed(): void
+  /** Hands out everything from the committed position on, or records up to `to`. */
+  feed(to?: number): void
   readonly settled: number[]
+  /** Where the partition was to be handed out again. */
+  readonly rewound: number[]
   /** Below it everything has ended. */
   landed(): number
   lose(): void
@@ -67,9 +71,12 @@ export const dies = (what: string) => fatal('killed', what)
 export function takePartition(partition: SealedPartition, options: OwnerOptions): Owner {
   const { table, step = () => {}, batchRows = 3, mayReject = true } = options
   const clock = options.clock ?? yieldingClock()
-  const metadata = decodeMetadata(partition.committed.metadata, partition.committed.offset)
+  const { readBackBelow } = options
+  const left = decodeMetadata(partition.committed.metadata, partition.committed.offset)
+  const metadata = readBackBelow === undefined ? left : { ...left, readBackBelow }
   const position = partition.committed.offset
   const settled: number[] = []
+  const rewound: number[] = []
   let ours = true
   const alive = (what: string): boolean => {
     step(what)
@@ -85,8 +92,13 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
       for (const { batch, index } of rejected) partition.letters.push(batch.offset(index))
       step('after letters')
     },
-    async writeLost() {},
+    async writeLost() {
+      step('before lost letter')
+      partition.letters.push(-1)
+    },
+    async passed() {},
     async claimAgain() {
+      step('claim again')
       for (const offset of partition.letters) known.add(offset)
     },
     async close() {},
@@ -109,6 +121,8 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
           partition.committed = { offset, metadata: text }
           return alive('after commit')
         },
+        rewind: (_, offset) => void rewound.push(offset),
+        reach: () => {},
         settle(batch) {
           const end = batch.offset(batch.length - 1) + 1
           settled.push(end)
@@ -145,10 +159,11 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
   return {
     lane,
     settled,
+    rewound,
     landed: () => settled.at(-1) ?? position,
-    feed() {
-      for (let from = position; from < partition.log.length; from += batchRows) {
-        lane.add(batchOf(partition.log, from, Math.min(from + batchRows, partition.log.length)))
+    feed(to = partition.log.length) {
+      for (let from = position; from < to; from += batchRows) {
+        lane.add(batchOf(partition.log, from, Math.min(from + batchRows, to)))
       }
     },
     lose() {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { rejected } from '../../infra/runtime/errors.ts'
 import { rangeCheck } from '../../sinks/clickhouse/column-types.ts'
+import { checkDeduplicationWindows } from '../../sinks/clickhouse/sealed/check-windows.ts'
 import { type ChunkLimits, chunkHash, type EncodedRow, openChunk } from '../../sinks/clickhouse/sealed/chunk.ts'
 import { createInsertPace } from '../../sinks/clickhouse/sealed/insert-pace.ts'
 import { chunkToken, landChunk, laneName, nextStep } from '../../sinks/clickhouse/sealed/land-chunk.ts'
@@ -70,10 +71,14 @@ test('metadata comes back as it was committed, within what a broker keeps', () =
     hash: 'f'.repeat(32),
     attempt: 3,
   }
-  const text = encodeMetadata({ pend, mark: '{"v":1}' })
-  expect(decodeMetadata(text, pend.a)).toEqual({ pend, mark: '{"v":1}' })
-  expect(decodeMetadata(encodeMetadata({ pend: null, mark: '' }), 4)).toEqual({ pend: null, mark: '' })
-  expect(decodeMetadata('', 4)).toEqual({ pend: null, mark: '' })
+  const text = encodeMetadata({ pend, mark: '{"v":1}', readBackBelow: 0 })
+  expect(decodeMetadata(text, pend.a)).toEqual({ pend, mark: '{"v":1}', readBackBelow: 0 })
+  expect(decodeMetadata(encodeMetadata({ pend: null, mark: '', readBackBelow: 9 }), 4)).toEqual({
+    pend: null,
+    mark: '',
+    readBackBelow: 9,
+  })
+  expect(decodeMetadata('', 4)).toEqual({ pend: null, mark: '', readBackBelow: 0 })
   expect(text.length).toBeLessThan(500)
 })
 
@@ -82,7 +87,7 @@ test.each([
   'null',
   '{"v":2,"mark":""}',
   '{"v":1,"mark":"","pend":[1]}',
-  encodeMetadata({ pend: { a: 1, b: 2, rows: 1, hash: '', attempt: 0 }, mark: '' }),
+  encodeMetadata({ pend: { a: 1, b: 2, rows: 1, hash: '', attempt: 0 }, mark: '', readBackBelow: 0 }),
 ])('metadata %s is not guessed at', (text) => {
   expect(() => decodeMetadata(text, 7)).toThrow(expect.objectContaining({ code: 'metadata_unreadable', fate: 'crash' }))
 })
@@ -224,4 +229,14 @@ test('values that ClickHouse would store as others are named with their column',
   ] as const) {
     expect(check({ ...row, ...change })).toMatch(new RegExp(`^${column} does not fit`))
   }
+})
+
+test('a replicated table is refused: what a replica lacks would be stored again', async () => {
+  const full = 'ReplicatedMergeTree ORDER BY a SETTINGS replicated_deduplication_window = 10000'
+  const table = { name: 'marks', engine: 'ReplicatedMergeTree', full, ddl: '', uuid: '', dependents: [] }
+  const clickhouse = { rows: async <T>() => [table as T] }
+  await expect(checkDeduplicationWindows(clickhouse, 'db', 'marks')).rejects.toMatchObject({
+    code: 'replicated_table',
+    fate: 'crash',
+  })
 })

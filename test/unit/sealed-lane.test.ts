@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { retryable } from '../../infra/runtime/errors.ts'
-import { decodeMetadata } from '../../sinks/clickhouse/sealed/pend.ts'
+import { SET_BY_HAND } from '../../infra/runtime/kafka/consumer/lane-source.ts'
+import { decodeMetadata, encodeMetadata } from '../../sinks/clickhouse/sealed/pend.ts'
 import { eventually } from '../support/eventually.ts'
 import { memoryTable } from '../support/memory-table.ts'
 import { dies, sealedPartition, takePartition } from '../support/sealed-partition.ts'
@@ -149,6 +150,125 @@ test('a row that ClickHouse refuses stops it too, once the others are stored', a
   owner.feed()
   await eventually(() => expect(stopped).toEqual(['dead_letter_unstorable']), soon)
   expect(offsetsOf(table)).toEqual([0, 2, 3])
+  owner.lane.finish()
+  await owner.lane.ended
+})
+
+test('asked to move while it waits for the rest of an announced chunk, a lane gives back what is out and keeps the announcement', async () => {
+  const partition = sealedPartition(rows(9))
+  const table = memoryTable()
+  const first = takePartition(partition, {
+    table,
+    step(what) {
+      if (what === 'before insert') throw dies(what)
+    },
+  })
+  first.feed()
+  await expect(first.lane.ended).rejects.toMatchObject({ code: 'killed' })
+
+  const second = takePartition(partition, { table })
+  second.feed(3)
+  second.lane.drain()
+  await eventually(() => expect(second.rewound).toEqual([0]), soon)
+  expect([second.settled, second.lane.metadata(0)]).toEqual([[], null])
+  expect(decodeMetadata(partition.committed.metadata, 0).pend).toMatchObject({ a: 0, b: 4 })
+  // it stays after all
+  second.feed()
+  await eventually(() => expect(second.landed()).toBe(9), soon)
+  expect(offsetsOf(table)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8])
+  second.lane.finish()
+  await second.lane.ended
+})
+
+test('asked to move while ClickHouse is away, a lane gives back what is out; its chunk lands once', async () => {
+  const partition = sealedPartition(rows(4))
+  let away = true
+  const table = memoryTable({ fault: (what) => (away ? (what === 'insert' ? 'landed' : 'absent') : 'ok') })
+  const retries: string[] = []
+  const owner = takePartition(partition, { table, observer: { retrying: ({ code }) => void retries.push(code) } })
+  owner.feed()
+  await eventually(() => expect(retries.length).toBeGreaterThan(1), soon)
+  owner.lane.drain()
+  await eventually(() => expect(owner.rewound).toEqual([0]), soon)
+  expect([owner.settled, owner.lane.workingForMs()]).toEqual([[], 0])
+  away = false
+  owner.feed()
+  await eventually(() => expect(owner.landed()).toBe(4), soon)
+  expect(offsetsOf(table)).toEqual([0, 1, 2, 3])
+  await owner.lane.end()
+})
+
+test('behind a position that was set by hand nothing is stored twice, also by the next owner', async () => {
+  const partition = sealedPartition(rows(12))
+  const table = memoryTable()
+  const before = takePartition(partition, { table })
+  before.feed(6)
+  await eventually(() => expect(before.landed()).toBe(6), soon)
+  before.lose()
+  partition.committed = { offset: 1, metadata: SET_BY_HAND }
+
+  let inserts = 2
+  const dying = takePartition(partition, {
+    table,
+    readBackBelow: 6,
+    limits: { maxRows: 2 },
+    step(what) {
+      if (what === 'before commit' && inserts-- === 0) throw dies(what)
+    },
+  })
+  dying.feed()
+  await expect(dying.lane.ended).rejects.toMatchObject({ code: 'killed' })
+  const { offset, metadata } = partition.committed
+  expect([offset, decodeMetadata(metadata, offset).readBackBelow]).toEqual([3, 6])
+  const last = takePartition(partition, { table })
+  last.feed()
+  await eventually(() => expect(last.landed()).toBe(12), soon)
+  expect(offsetsOf(table).toSorted((a, b) => a - b)).toEqual(Array.from({ length: 12 }, (_, at) => at))
+  last.lane.finish()
+  await last.lane.ended
+  expect(partition.committed).toEqual({ offset: 12, metadata: '{"v":1,"mark":"mark"}' })
+})
+
+test('an insert that is refused by what stands behind the table has its rows stored once, and no dead letters', async () => {
+  const partition = sealedPartition(rows(4))
+  const table = memoryTable({ fault: (what) => (what === 'insert' ? 'half-way' : 'ok') })
+  const owner = takePartition(partition, { table })
+  owner.feed()
+  await eventually(() => expect(owner.landed()).toBe(4), soon)
+  expect([offsetsOf(table), partition.letters]).toEqual([[0, 1, 2, 3], []])
+  await owner.lane.end()
+})
+
+test('the letter of lost records is claimed again before it is tried again, and written once', async () => {
+  const partition = sealedPartition(rows(4))
+  let failures = 1
+  const claims: string[] = []
+  const owner = takePartition(partition, {
+    table: memoryTable(),
+    step(what) {
+      if (what === 'claim again') claims.push(what)
+      if (what === 'before lost letter' && failures-- > 0) throw retryable('lane_closed', what)
+    },
+  })
+  const range = { partition: 0, from: 0, to: 2 }
+  await expect(owner.lane.skipLost(range)).rejects.toMatchObject({ code: 'lane_closed', fate: 'retry' })
+  await owner.lane.skipLost(range)
+  expect([claims, partition.letters]).toEqual([['claim again'], [-1]])
+  owner.lose()
+  await expect(owner.lane.skipLost(range)).rejects.toMatchObject({ code: 'lane_lost', fate: 'retry' })
+})
+
+test('an announced chunk is not cut short by a record that may not become a dead letter', async () => {
+  const partition = sealedPartition(['row', 'row', 'bad', 'row'])
+  const table = memoryTable()
+  const pend = { a: 0, b: 4, rows: 4, hash: 'of other code', attempt: 0 }
+  partition.committed = { offset: 0, metadata: encodeMetadata({ pend, mark: '', readBackBelow: 0 }) }
+  const stopped: string[] = []
+  const observer = { stopped: ({ code }: { code: string }) => void stopped.push(code) }
+  const owner = takePartition(partition, { table, observer, mayReject: false })
+  owner.feed()
+  await eventually(() => expect(stopped).toEqual(['foreign_record']), soon)
+  expect([offsetsOf(table), decodeMetadata(partition.committed.metadata, 0).pend]).toEqual([[], pend])
   owner.lane.finish()
   await owner.lane.ended
 })

@@ -15,8 +15,8 @@ interface TableRow {
 
 /**
  * Without a deduplication window ClickHouse takes every retry as another insert, and says nothing. Looks at the table and at
- * those behind its materialized views. Throws `deduplication_window` (crash) with the statement that mends it, `unknown_table`
- * (crash); rejects with what the client rejects with.
+ * those behind its materialized views. Throws `deduplication_window` (crash) with the statement that mends it, `replicated_table`,
+ * `unknown_table` (crash); rejects with what the client rejects with.
  */
 export async function checkDeduplicationWindows(
   clickhouse: Pick<ClickHouseClient, 'rows'>,
@@ -39,6 +39,7 @@ export async function checkDeduplicationWindows(
     if (found === undefined) {
       throw fatal('unknown_table', `${database}.${name} does not exist; "millrace migrate" makes the tables`)
     }
+    requireOneReplica(database, found)
     checkWindow(database, found)
     for (const dependent of found.dependents) {
       if (!dependent.startsWith(`${database}.`)) continue
@@ -48,13 +49,20 @@ export async function checkDeduplicationWindows(
   }
 }
 
+/** A replica that lags behind does not have all rows, and what is missing there would be stored again. */
+function requireOneReplica(database: string, { name, engine }: TableRow): void {
+  if (!engine.startsWith('Replicated')) return
+  throw fatal(
+    'replicated_table',
+    `${database}.${name} is a ${engine}: rows are stored exactly once only in tables that are not replicated`,
+  )
+}
+
 function checkWindow(database: string, { name, engine, full }: TableRow): void {
   if (!engine.endsWith('MergeTree')) return
-  const setting = /^(?:Replicated|Shared)/.test(engine)
-    ? 'replicated_deduplication_window'
-    : 'non_replicated_deduplication_window'
+  const setting = /^Shared/.test(engine) ? 'replicated_deduplication_window' : 'non_replicated_deduplication_window'
   const text = new RegExp(`\\b(?<!non_)${setting} = (\\d+)`).exec(full)?.[1]
-  // a replicated table has a window of 10,000 when nothing is said, any other has none
+  // a shared table has a window of 10,000 when nothing is said, any other has none
   const window = text === undefined ? (setting.startsWith('non_') ? 0 : LEAST_WINDOW) : Number(text)
   if (window >= LEAST_WINDOW) return
   throw fatal(

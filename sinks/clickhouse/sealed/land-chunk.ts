@@ -76,6 +76,13 @@ export async function landChunk(chunk: Chunk, pend: Pend, takenOver: boolean, la
     return missing
   }
 
+  /** Which of these are not there. */
+  async function missingOf(rows: readonly number[]): Promise<ReadonlySet<number>> {
+    const [a, b] = [chunk.offsets[rows[0] as number] as number, (chunk.offsets[rows.at(-1) as number] as number) + 1]
+    const there = await store.stored({ generation, partition, a, b, times: sameRows ? chunk.times : null })
+    return new Set(rows.filter((row) => !there.has(chunk.offsets[row] as number) && !refused.has(row)))
+  }
+
   async function insert(rows: readonly number[], missing: ReadonlySet<number> | null): Promise<void> {
     const wanted = missing === null ? rows.length : rows.filter((row) => missing.has(row)).length
     if (wanted === 0) return
@@ -88,8 +95,10 @@ export async function landChunk(chunk: Chunk, pend: Pend, takenOver: boolean, la
       killPoint('inserted-unanswered')
     } catch (error) {
       if (fateOf(error) !== 'reject') throw error
-      if (rows.length === 1) refused.set(rows[0] as number, (error as Error).message)
-      else await insertHalves(rows, missing)
+      // a view behind the table may have refused what the table has
+      const left = await missingOf(rows)
+      if (rows.length > 1) return await insertHalves(rows, left)
+      if (left.size > 0) refused.set(rows[0] as number, (error as Error).message)
     }
   }
 

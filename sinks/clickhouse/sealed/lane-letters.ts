@@ -29,6 +29,8 @@ export interface LaneLetters {
   write(rejected: readonly RejectedRecord[], attempts: number, upTo: number): Promise<void>
   /** The letter that stands for records which retention took. */
   writeLost(range: LostRange): Promise<void>
+  /** Everything below `upTo` has ended: a later claim need not read what was written of it. Never rejects; whoever writes next hears of it. */
+  passed(upTo: number): Promise<void>
   claimAgain(position: number): Promise<void>
   close(): Promise<void>
 }
@@ -74,6 +76,9 @@ export async function claimLetters(
       const timestamps = deadLetters.clock.now()
       const letter = { length: 1, timestamps, keys: slicesOf([key]), values: slicesOf([value]), headers: null }
       mark = await writer.write(letter, null, range.from)
+    },
+    async passed(upTo) {
+      mark = await writer.write(null, null, upTo).catch(() => mark)
     },
     async claimAgain(position) {
       await writer.close()

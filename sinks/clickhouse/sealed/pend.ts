@@ -19,6 +19,8 @@ export interface SealedMetadata {
   readonly pend: Pend | null
   /** What the writer of the lane's dead letters wants to find again; empty = none. */
   readonly mark: string
+  /** Below this offset rows may be there although nothing announces them, because the position was set by hand; 0 = nowhere. */
+  readonly readBackBelow: number
 }
 
 const VERSION = 1
@@ -26,11 +28,13 @@ const VERSION = 1
 /*
  * JSON, because people read it in the tools of Kafka:
  *
- *   {"v":1,"pend":[a,b,rows,"hash",attempt],"mark":"…"}      `pend` is absent when nothing is announced
+ *   {"v":1,"pend":[a,b,rows,"hash",attempt],"mark":"…","back":offset}
+ *
+ * `pend` is absent when nothing is announced, `back` when everything that is there is known
  */
-export function encodeMetadata({ pend, mark }: SealedMetadata): string {
-  const fields = pend === null ? {} : { pend: [pend.a, pend.b, pend.rows, pend.hash, pend.attempt] }
-  return JSON.stringify({ v: VERSION, ...fields, mark })
+export function encodeMetadata({ pend, mark, readBackBelow }: SealedMetadata): string {
+  const announced = pend === null ? {} : { pend: [pend.a, pend.b, pend.rows, pend.hash, pend.attempt] }
+  return JSON.stringify({ v: VERSION, ...announced, mark, ...(readBackBelow > 0 ? { back: readBackBelow } : {}) })
 }
 
 /**
@@ -38,7 +42,7 @@ export function encodeMetadata({ pend, mark }: SealedMetadata): string {
  * `metadata_unreadable` (crash): to go on without knowing what is announced could store rows twice.
  */
 export function decodeMetadata(metadata: string, offset: number): SealedMetadata {
-  if (metadata === '' || metadata === SET_BY_HAND) return { pend: null, mark: '' }
+  if (metadata === '' || metadata === SET_BY_HAND) return { pend: null, mark: '', readBackBelow: 0 }
   const unreadable = (why: string, cause?: unknown) =>
     fatal('metadata_unreadable', `the metadata committed at offset ${offset} ${why}: ${metadata}`, cause)
   let fields: unknown
@@ -48,14 +52,17 @@ export function decodeMetadata(metadata: string, offset: number): SealedMetadata
     throw unreadable('is not of a sink', error)
   }
   if (typeof fields !== 'object' || fields === null) throw unreadable('is not of a sink')
-  const { v, pend, mark } = fields as { v?: unknown; pend?: unknown; mark?: unknown }
+  const { v, pend, mark, back = 0 } = fields as { v?: unknown; pend?: unknown; mark?: unknown; back?: unknown }
   if (v !== VERSION || typeof mark !== 'string') throw unreadable('is of another release')
-  if (pend === undefined) return { pend: null, mark }
+  if (!Number.isSafeInteger(back)) throw unreadable('is not of a sink')
+  const readBackBelow = back as number
+  if (pend === undefined) return { pend: null, mark, readBackBelow }
   const [a, b, rows, hash, attempt] = Array.isArray(pend) ? (pend as unknown[]) : []
   const counts = [a, b, rows, attempt]
   if (!counts.every((count) => Number.isSafeInteger(count)) || typeof hash !== 'string') {
     throw unreadable('announces no chunk')
   }
   if (a !== offset || (b as number) <= offset) throw unreadable('announces a chunk of another position')
-  return { pend: { a: offset, b: b as number, rows: rows as number, hash, attempt: attempt as number }, mark }
+  const announced = { a: offset, b: b as number, rows: rows as number, hash, attempt: attempt as number }
+  return { pend: announced, mark, readBackBelow }
 }

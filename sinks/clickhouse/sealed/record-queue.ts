@@ -21,6 +21,8 @@ export type Filled =
 export interface RecordQueue {
   add(batch: ColumnBatch): void
   isEmpty(): boolean
+  /** Forgets them all. */
+  clear(): void
   /** Fetches the schemas of the oldest batch; rejects like the reader. */
   prepare(): Promise<void>
   /** Puts records of the oldest batch into the chunk; `until` = the end of the announced chunk that it has to become. */
@@ -70,7 +72,8 @@ export function createRecordQueue<T>({ reader, encode, ended, mayReject }: Recor
       case 'row':
         return open.addRow(batch, index, result.row, now) ? null : CLOSE
       case 'rejection':
-        if (!mayReject) return open.records > 0 ? CLOSE : { step: 'barred', offset, rejection: result.rejection }
+        if (!mayReject)
+          return open.records > 0 && !announced ? CLOSE : { step: 'barred', offset, rejection: result.rejection }
         open.addRejected(batch, index, result.rejection, now)
         return null
     }
@@ -79,6 +82,11 @@ export function createRecordQueue<T>({ reader, encode, ended, mayReject }: Recor
   return {
     add: (batch) => void queue.push(batch),
     isEmpty: () => queue.length === 0,
+    clear() {
+      queue.length = 0
+      next = 0
+      prepared = false
+    },
     async prepare() {
       const batch = queue[0]
       if (batch === undefined || prepared) return

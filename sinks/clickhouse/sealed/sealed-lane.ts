@@ -17,7 +17,7 @@ import type { SealedStore } from './sealed-store.ts'
 
 export interface SealedLaneDeps {
   readonly topic: string
-  readonly source: Pick<LaneSource, 'generation' | 'settle' | 'commit' | 'confirm' | 'trusted'>
+  readonly source: Pick<LaneSource, 'generation' | 'settle' | 'rewind' | 'reach' | 'commit' | 'confirm' | 'trusted'>
   readonly store: SealedStore
   readonly limits: ChunkLimits
   readonly pace: InsertPace
@@ -52,6 +52,11 @@ export interface SealedLane {
   add(batch: ColumnBatch): void
   /** Close the chunk that is being collected: no more records may come. */
   hurry(): void
+  /**
+   * The partition moves: what can be finished now is. What waits, for a dependency or for the rest of an announced chunk, goes back to
+   * the source, and is begun anew when the partition stays after all.
+   */
+  drain(): void
   /** The last step: finishes what is there; what cannot be finished now stays announced for the next owner. */
   finish(): void
   /** Resolves when the lane is over, and rejects with what nobody understands. */
@@ -66,6 +71,7 @@ export interface SealedLane {
 }
 
 const OVER = 'lane_over'
+const ASIDE = 'lane_set_aside'
 /** What no stage of Millrace would write. */
 const FOREIGN = new Set(['not_avro', 'undecodable', 'unknown_schema', 'incompatible_schema'])
 
@@ -81,17 +87,23 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
   let position = start.position
   let announced: Pend | null = start.metadata.pend
   let takenOver = announced !== null
+  const { readBackBelow } = start.metadata
   let mark = letters?.mark() ?? start.metadata.mark
   let stopped = false
   /** Since the last commit without an announcement. */
   let uncommitted = false
   let hurrying = false
+  let draining = new AbortController()
+  /** The last letter of lost records may be in the log or not. */
+  let isLetterDoubtful = false
   let busySince: number | null = null
   let nap: AbortController | null = null
 
   const where = (offset: number): string => `${deps.topic}/${partition} offset ${offset}`
   const isOver = (): boolean => over.signal.aborted
   const gone = () => fatal(OVER, `${deps.topic}/${partition} is left to its next owner`)
+
+  const aside = () => fatal(ASIDE, `${deps.topic}/${partition} moves`)
 
   /** Until something happens to this lane, at most for `ms`. */
   async function rest(ms: number | null): Promise<void> {
@@ -108,19 +120,45 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
     for (const batch of out.splice(0)) source.settle(batch)
   }
 
+  /** What is out is handed out again; what is announced stays so. */
+  function setAside(): void {
+    const isOut = out.splice(0).length > 0
+    queue.clear()
+    stopped = false
+    busySince = null
+    takenOver = announced !== null
+    if (isOut) source.rewind(partition, position, 0)
+    if (announced !== null) source.reach(partition, announced.b)
+  }
+
+  /** Time that goes by until Kafka answers is no work of ours. */
+  async function untilAnswered<T>(answer: Promise<T>): Promise<T> {
+    const wasBusy = busySince !== null
+    busySince = null
+    try {
+      return await answer
+    } finally {
+      if (wasBusy) busySince = clock.monotonic()
+    }
+  }
+
   /** Before each request that writes. */
   async function owned(): Promise<void> {
     busySince = clock.monotonic()
     for (;;) {
       if (isOver()) throw gone()
-      const ours = await source.confirm(partition)
+      const ours = await untilAnswered(source.confirm(partition))
       if (!ours) over.abort()
       else if (source.trusted()) return
     }
   }
 
+  function metadataAt(offset: number, pend: Pend | null): string {
+    return encodeMetadata({ pend, mark, readBackBelow: offset < readBackBelow ? readBackBelow : 0 })
+  }
+
   async function commit(offset: number, pend: Pend | null): Promise<void> {
-    const ours = await source.commit(partition, offset, encodeMetadata({ pend, mark }))
+    const ours = await untilAnswered(source.commit(partition, offset, metadataAt(offset, pend)))
     if (!ours) over.abort()
     if (isOver()) throw gone()
   }
@@ -130,15 +168,21 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
     await commit(pend.a, pend)
   }
 
+  async function sleep(ms: number): Promise<void> {
+    await clock.sleep(ms, AbortSignal.any([leaving, draining.signal]))
+    if (draining.signal.aborted && !leaving.aborted) throw aside()
+  }
+
   function createAgain(): (error: unknown) => Promise<void> {
     let attempt = 0
     return async (error) => {
       if (finishing.signal.aborted) giveUp()
       if (isOver()) throw gone()
+      if (draining.signal.aborted) throw aside()
       const waitMs = backoffMs(deps.retry, attempt++)
       busySince = clock.monotonic()
       observer.retrying({ partition, ...describeError(error), attempt, waitMs })
-      await clock.sleep(waitMs, leaving)
+      await sleep(waitMs)
     }
   }
 
@@ -162,6 +206,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
       if (isOver()) return null
       if (!queue.isEmpty()) {
         await untilDone(() => queue.prepare())
+        if (isOver()) return null
         const filled = queue.fill(open, until, clock.monotonic())
         if (filled.step === 'pending') await waitForSchema(filled.offset)
         else if (filled.step === 'barred') await stopAt(filled.offset, filled.rejection)
@@ -175,6 +220,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
         busySince = null
         for (const resolve of idle.splice(0)) resolve()
         if (finishing.signal.aborted) return null
+        if (draining.signal.aborted && open.records > 0) throw aside()
         await rest(null)
         continue
       }
@@ -190,7 +236,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
   async function waitForSchema(offset: number): Promise<void> {
     observer.deferred({ partition, offset, code: 'unknown_schema', message: 'the registry does not know its schema' })
     if (finishing.signal.aborted) giveUp()
-    else await clock.sleep(backoffMs(deps.retry, 2), leaving)
+    else await sleep(backoffMs(deps.retry, 2))
   }
 
   /** Brings a chunk to its end: every record of it is stored, or has a dead letter. */
@@ -201,7 +247,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
     if (chunk.lines.length > 0 || takenOver) {
       const { a, b, lines } = chunk
       if (!takenOver) await announce({ a, b, rows: lines.length, hash: chunkHash(lines), attempt: 0 })
-      landed = await landChunk(chunk, announced as Pend, takenOver, {
+      landed = await landChunk(chunk, announced as Pend, takenOver || a < readBackBelow, {
         store: deps.store,
         generation: source.generation,
         partition,
@@ -212,6 +258,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
     }
     const rejected = rejectedOf(chunk, landed)
     if (rejected.length > 0) await writeLetters(chunk, rejected)
+    await letters?.passed(chunk.b)
     position = chunk.b
     mark = letters?.mark() ?? mark
     announced = null
@@ -250,14 +297,30 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
     const code = FOREIGN.has(reason) ? 'foreign_record' : 'dead_letter_unstorable'
     const command = deps.repairCommand(partition, offset + 1)
     observer.stopped({ partition, code, message: `${where(offset)}: ${message}. To leave it out: ${command}` })
-    while (!leaving.aborted) await rest(null)
+    while (!leaving.aborted) {
+      if (draining.signal.aborted) throw aside()
+      await rest(null)
+    }
     giveUp()
     throw gone()
   }
 
+  /** False when there is nothing more to do. */
+  async function landNext(): Promise<boolean> {
+    try {
+      const chunk = await collect()
+      if (chunk === null) return false
+      await land(chunk)
+    } catch (error) {
+      if (describeError(error).code !== ASIDE || isOver()) throw error
+      setAside()
+    }
+    return true
+  }
+
   async function run(): Promise<void> {
     try {
-      for (let chunk = await collect(); chunk !== null; chunk = await collect()) await land(chunk)
+      while (await landNext());
       if (isOver()) return
       if (uncommitted) await commit(position, null)
       giveUp()
@@ -287,10 +350,15 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
       // what was on its way here while the lane ended goes back unfinished
       if (isOver()) return giveUp()
       hurrying = false
+      if (draining.signal.aborted) draining = new AbortController()
       queue.add(batch)
       nap?.abort()
     },
     hurry,
+    drain() {
+      draining.abort()
+      hurry()
+    },
     finish() {
       finishing.abort()
       nap?.abort()
@@ -305,16 +373,21 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
       // markers and gaps are passed, too
       position = offset
       uncommitted = false
-      return encodeMetadata({ pend: null, mark })
+      return metadataAt(offset, null)
     },
     async skipLost(range) {
       const flushed = new Promise<void>((resolve) => void idle.push(resolve))
       hurry()
       await flushed
-      if (isOver()) throw retryable('lane_lost', `${deps.topic}/${partition} is not ours any more`)
-      if (letters === null || letters.ended(range.from)) return
-      await owned()
+      const lost = () => retryable('lane_lost', `${deps.topic}/${partition} is not ours any more`)
+      if (isOver()) throw lost()
+      if (letters === null) return
+      if (!(await source.confirm(partition))) throw lost()
+      if (isLetterDoubtful) await letters.claimAgain(range.from)
+      if (letters.ended(range.from)) return
+      isLetterDoubtful = true
       await letters.writeLost(range)
+      isLetterDoubtful = false
     },
     workingForMs: () => (busySince === null ? 0 : clock.monotonic() - busySince),
   }

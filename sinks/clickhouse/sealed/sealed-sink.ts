@@ -2,7 +2,12 @@ import type { AvroReader } from '../../../infra/runtime/avro/avro-reader.ts'
 import type { Backoff } from '../../../infra/runtime/backoff.ts'
 import type { Clock } from '../../../infra/runtime/clock.ts'
 import { describeError, MillraceError, retryable } from '../../../infra/runtime/errors.ts'
-import type { Committed, LaneHooks, LaneSource } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
+import {
+  type Committed,
+  type LaneHooks,
+  type LaneSource,
+  SET_BY_HAND,
+} from '../../../infra/runtime/kafka/consumer/lane-source.ts'
 import type { LostRange } from '../../../infra/runtime/kafka/consumer/start-position.ts'
 import type { TakeLimits } from '../../../infra/runtime/kafka/consumer/take-limits.ts'
 import type { Started } from '../../../infra/runtime/lifecycle/scope.ts'
@@ -10,6 +15,7 @@ import type { RowKind } from '../stored-row.ts'
 import type { ChunkLimits } from './chunk.ts'
 import { rowEncoder } from './encode-row.ts'
 import { createInsertPace } from './insert-pace.ts'
+import { laneName } from './land-chunk.ts'
 import { claimLetters, type LaneLetters, type LetterTopics } from './lane-letters.ts'
 import { decodeMetadata, type SealedMetadata } from './pend.ts'
 import { createRecordQueue } from './record-queue.ts'
@@ -90,17 +96,33 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
       const lane = startSealedLane({ ...options, source, pace }, { partition, position, metadata, queue, letters })
       lane.ended.catch((error: unknown) => failure.reject(error))
       lanes.set(partition, lane)
+      // nothing of it is settled before the whole of it has landed
+      if (metadata.pend !== null) source.reach(partition, metadata.pend.b)
       observer.began(partition)
       return position
     },
     metadata: (partition, offset) => lanes.get(partition)?.metadata(offset) ?? null,
-    draining: (partition) => lanes.get(partition)?.hurry(),
+    draining: (partition) => lanes.get(partition)?.drain(),
     async close(partition) {
       const lane = lanes.get(partition)
       lanes.delete(partition)
       observer.began(partition)
       await lane?.end()
     },
+  }
+
+  /** A position that was set by hand says nothing of what the owners before have inserted, or still insert. */
+  async function withUnannounced(
+    source: LaneSource,
+    partition: number,
+    { offset, metadata: text }: Committed,
+  ): Promise<SealedMetadata> {
+    const metadata = decodeMetadata(text, offset)
+    if (text !== SET_BY_HAND) return metadata
+    const { store } = options
+    await store.endInserts(laneName(store.table, source.generation, partition))
+    const below = await store.storedBelow(source.generation, partition)
+    return { ...metadata, readBackBelow: below > offset ? below : 0 }
   }
 
   /** What the last owner left. Null when only somebody could mend it, and the partition was taken away. */
@@ -111,7 +133,7 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
     signal: AbortSignal,
   ): Promise<{ readonly metadata: SealedMetadata; readonly letters: LaneLetters | null } | null> {
     try {
-      const metadata = decodeMetadata(committed.metadata, committed.offset)
+      const metadata = await withUnannounced(source, partition, committed)
       if (options.letters === null) return { metadata, letters: null }
       const from = { offset: committed.offset, metadata: metadata.mark }
       const ownership = { partition, signal, confirm: () => source.confirm(partition) }
@@ -143,7 +165,8 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
     for (;;) {
       const batches = await Promise.race([failure.promise, from.take(TAKE)])
       if (batches.length === 0) break
-      for (const batch of batches) lanes.get(batch.partition)?.add(batch)
+      // one that went back while `take` resolved comes again
+      for (const batch of batches) if (from.owns(batch)) lanes.get(batch.partition)?.add(batch)
     }
     const open = [...lanes.values()]
     for (const lane of open) lane.finish()

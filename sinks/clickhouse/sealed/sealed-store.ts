@@ -22,6 +22,8 @@ export interface SealedStore {
   endInserts(lane: string): Promise<void>
   /** How often each offset is stored, physically; those that are not there are absent. */
   stored(range: StoredRange): Promise<ReadonlyMap<number, number>>
+  /** Behind the last row of the partition; 0 when there is none. */
+  storedBelow(generation: string, partition: number): Promise<number>
 }
 
 export function createSealedStore(
@@ -55,6 +57,16 @@ export function createSealedStore(
         { generation, partition, a, b, ...(times ?? {}) },
       )
       return new Map(rows.map(({ at, copies }) => [Number(at), Number(copies)]))
+    },
+
+    async storedBelow(generation, partition) {
+      const [row] = await clickhouse.rows<{ below: string }>(
+        `SELECT if(count() = 0, 0, max(kafka_offset) + 1) AS below FROM ${table}
+         WHERE kafka_generation = {generation:String} AND kafka_partition = {partition:Int32}
+         SETTINGS select_sequential_consistency = 1`,
+        { generation, partition },
+      )
+      return Number(row?.below ?? 0)
     },
   }
 }

@@ -99,6 +99,8 @@ export async function startLaneSource(given: LaneSourceOptions): Promise<Started
       killPoint('during-rebalance')
       lanes.assign(partitions)
       fetcher.route()
+      // one that was given back has records
+      handOut.wake()
     },
     onLost(why) {
       logger.warn({ why }, 'expelled from the group')
