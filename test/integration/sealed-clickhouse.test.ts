@@ -169,6 +169,25 @@ test('ClickHouse refuses two rows of a hundred: they are named, the others are s
   expect(await marksOf(database.client)).toEqual({ rows: 98, offsets: 98 })
 })
 
+test('a view behind the table refuses what the table takes: each row is stored once', async () => {
+  await database.client.command('CREATE TABLE numbers (n UInt8) ENGINE = MergeTree ORDER BY n')
+  await database.client.command('CREATE MATERIALIZED VIEW number TO numbers AS SELECT toUInt8(text) AS n FROM marks')
+  const chunk = marksChunk(0, 20, (offset) => (offset === 7 ? 'seven' : String(offset)))
+  const { refused } = await land(store, chunk)
+  const { rows, offsets } = await marksOf(database.client)
+  expect([rows, offsets + refused.size]).toEqual([offsets, 20])
+})
+
+test('up to where rows of a partition are there is told, and of no other partition', async () => {
+  expect(await store.storedBelow('id', 0)).toBe(0)
+  await land(store, marksChunk(3, 9))
+  expect([
+    await store.storedBelow('id', 0),
+    await store.storedBelow('id', 1),
+    await store.storedBelow('other', 0),
+  ]).toEqual([9, 0, 0])
+})
+
 test('50,000 rows of one chunk are one block, stored as a whole', async () => {
   await land(store, marksChunk(0, 50_000))
   const parts = await database.client.rows(

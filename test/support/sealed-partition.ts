@@ -48,6 +48,8 @@ export interface Owner {
   readonly settled: number[]
   /** Where the partition was to be handed out again. */
   readonly rewound: number[]
+  /** What the dead letters were told that everything has ended below. */
+  readonly passed: number[]
   /** Below it everything has ended. */
   landed(): number
   lose(): void
@@ -77,6 +79,7 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
   const position = partition.committed.offset
   const settled: number[] = []
   const rewound: number[] = []
+  const passed: number[] = []
   let ours = true
   const alive = (what: string): boolean => {
     step(what)
@@ -96,7 +99,9 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
       step('before lost letter')
       partition.letters.push(-1)
     },
-    async passed() {},
+    async passed(upTo) {
+      passed.push(upTo)
+    },
     async claimAgain() {
       step('claim again')
       for (const offset of partition.letters) known.add(offset)
@@ -160,6 +165,7 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
     lane,
     settled,
     rewound,
+    passed,
     landed: () => settled.at(-1) ?? position,
     feed(to = partition.log.length) {
       for (let from = position; from < to; from += batchRows) {

@@ -24,6 +24,7 @@ test('each chunk is announced before its insert, and the next announcement ackno
   owner.feed()
   await eventually(() => expect(owner.landed()).toBe(10), soon)
   expect(committed).toEqual(['0-4', '4-8', '8-10'])
+  expect(owner.passed).toEqual([4, 8, 10])
   owner.lane.finish()
   await owner.lane.ended
   expect(partition.committed).toEqual({ offset: 10, metadata: '{"v":1,"mark":"mark"}' })
