@@ -81,7 +81,7 @@ test('a limited run accounts for every record, prints a summary and exits 0', { 
   expect(output).toMatch(/events {10}3000\n/)
   expect(output).toMatch(/predictions {5}3000\n/)
   expect(output).toMatch(/missing {9}0\n/)
-  expect(output).toMatch(/duplicates {6}0 after deduplication/)
+  expect(output).toMatch(/duplicates {6}0\n/)
   expect(output).toMatch(/2013-03 +\d+ {3}AUC 0\.9\d+ {2}\(trained on\)/)
   expect(output).toContain('Every record is accounted for.')
   await nothingLeft()
