@@ -3,7 +3,15 @@ import { CONNECTIONS, readConfig } from '../../infra/runtime/config.ts'
 import type { MillraceError } from '../../infra/runtime/errors.ts'
 import type { ColumnBatch } from '../../infra/runtime/kafka/consumer/column-batch.ts'
 import { eventually } from '../support/eventually.ts'
-import { consume, handOuts, laneSource, note, type SourceSettings, testTopic } from '../support/lane-consumers.ts'
+import {
+  consume,
+  handOuts,
+  laneSource,
+  leadersOf,
+  note,
+  type SourceSettings,
+  testTopic,
+} from '../support/lane-consumers.ts'
 
 const PARTITIONS = 6
 const DEADLINE = { deadlineMs: 40_000 }
@@ -57,6 +65,20 @@ test('where a new group begins is decided once, and committed before anything is
   await eventually(() => expect([...ledger.next.values()]).toEqual([15, 15]), DEADLINE)
   expect(second.events.filter((event) => event.startsWith('open')).sort()).toEqual(['open 0@10', 'open 1@10'])
   expect(ledger.wrong).toEqual([])
+})
+
+test('a partition that is added later is read from its first record, wherever the group began', async () => {
+  const { settings, fill, admin, producer, topic } = await topicWith(1)
+  await fill(10)
+  const latest = { ...settings, start: 'latest', metadataMaxAgeMs: 100 } as const
+  const first = await laneSource('a', latest)
+  await eventually(() => expect(first.events).toContain('open 0@10'), DEADLINE)
+  await first.stop()
+  await admin.createPartitions({ topicPartitions: [{ topic, count: 2 }] })
+  await leadersOf(admin, topic)
+  await producer.send({ topic, messages: [{ partition: 1, value: 'written before anybody reads it' }] })
+  const second = await laneSource('b', latest)
+  await eventually(() => expect(second.events).toEqual(expect.arrayContaining(['open 0@10', 'open 1@0'])), DEADLINE)
 })
 
 test('a new group may begin at a time', async () => {

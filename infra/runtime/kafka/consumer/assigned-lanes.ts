@@ -15,8 +15,8 @@ export interface AssignedLanesOptions {
   readonly drainTimeoutMs: number
   /** What the group has committed for each; absent = nothing. */
   committed(partitions: readonly number[]): Promise<ReadonlyMap<number, Committed>>
-  /** Where a partition without a position begins. */
-  startOf(partition: number, signal: AbortSignal): Promise<number>
+  /** Where a partition without a position begins; `added`: the group has positions in others, so this one is younger than the group. */
+  startOf(partition: number, added: boolean, signal: AbortSignal): Promise<number>
   commit(lane: OwnedLane, offset: number, metadata: string): Promise<boolean>
   commitSettled(lane: OwnedLane): Promise<void>
   onFlowing(lane: OwnedLane, committed: Committed): void
@@ -72,10 +72,10 @@ export function createAssignedLanes(options: AssignedLanesOptions): AssignedLane
   }
 
   /** A new group: where it begins is decided once, and stays. Null when the partition was given away meanwhile. */
-  async function commitStart(lane: OwnedLane): Promise<Committed | null> {
+  async function commitStart(lane: OwnedLane, added: boolean): Promise<Committed | null> {
     const { signal } = lane.gone
     try {
-      const offset = await options.startOf(lane.partition, signal)
+      const offset = await options.startOf(lane.partition, added, signal)
       return (await options.commit(lane, offset, '')) ? { offset, metadata: '' } : null
     } catch (error) {
       if (signal.aborted) return null
@@ -85,9 +85,10 @@ export function createAssignedLanes(options: AssignedLanesOptions): AssignedLane
 
   async function open(lane: OwnedLane, positions: Promise<ReadonlyMap<number, Committed>>): Promise<void> {
     const { partition, gone } = lane
-    const known = (await positions).get(partition)
+    const all = await positions
+    const known = all.get(partition)
     if (!isOpening(lane)) return
-    const committed = known ?? (await commitStart(lane))
+    const committed = known ?? (await commitStart(lane, all.size > 0))
     if (committed === null || !isOpening(lane)) return
     lane.opened = true
     try {

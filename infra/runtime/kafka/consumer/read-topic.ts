@@ -13,7 +13,7 @@ export interface ReadTopic {
    * not there.
    */
   refresh(): Promise<readonly number[]>
-  /** What the group has committed; absent = nothing. */
+  /** What the group has committed, also for other partitions of the topic; absent = nothing. */
   committed(partitions: readonly number[]): Promise<ReadonlyMap<number, Committed>>
 }
 
@@ -52,7 +52,8 @@ export async function readTopic(
       const found = new Map<number, Committed>()
       try {
         const coordinator = await connections.coordinator('group', group)
-        const request = offsetFetchRequest(group, topic, partitions)
+        const all = new Set([...partitions, ...Array.from({ length: partitionCount }, (_, partition) => partition)])
+        const request = offsetFetchRequest(group, topic, [...all])
         const { error, positions } = await connections.send(coordinator, 'control', request)
         if (error !== null) throw brokerRefusal(error, what)
         for (const { error: own, partition, offset, metadata } of positions) {

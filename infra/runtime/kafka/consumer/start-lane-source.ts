@@ -133,8 +133,12 @@ export async function startLaneSource(given: LaneSourceOptions): Promise<Started
     hooks,
     drainTimeoutMs: options.drainTimeoutMs,
     committed: log.committed,
-    startOf: (partition, signal) =>
-      startPosition({ connections, clock, reader }, topic, partition, options.start, signal),
+    startOf(partition, added, signal) {
+      // nothing that was written before it was found may be left out. Members that join a new group at the very same time may
+      // take each other's partitions for it, and read more than was asked for
+      const start = added ? 'earliest' : options.start
+      return startPosition({ connections, clock, reader }, topic, partition, start, signal)
+    },
     commit: (lane, offset, metadata) => committer.commit(lane, offset, metadata),
     commitSettled: (lane) => committer.commitSettled([lane]),
     onFlowing(lane) {
