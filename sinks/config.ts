@@ -1,8 +1,8 @@
 import { integerVariable } from '../infra/runtime/config.ts'
 
 export const SINKS = {
-  maxRows: integerVariable('MILLRACE_SINKS_MAX_ROWS', 'Most rows in one insert', 10_000, { min: 1, max: 500_000 }),
-  maxBytes: integerVariable('MILLRACE_SINKS_MAX_BYTES', 'Records of this size do not wait for more', 4_194_304, {
+  maxRows: integerVariable('MILLRACE_SINKS_MAX_ROWS', 'Most rows in one insert', 4_000, { min: 1, max: 500_000 }),
+  maxBytes: integerVariable('MILLRACE_SINKS_MAX_BYTES', 'Records of this size do not wait for more', 2_097_152, {
     min: 1_024,
     max: 134_217_728,
   }),
