@@ -1,13 +1,12 @@
-import { columnsOf } from '../infra/runtime/kafka/consumer/column-batch.ts'
 import type { BatchHandler, Outcome } from '../infra/runtime/kafka/outcome.ts'
-import type { ColumnLane, VectorColumns, VectorFormat } from '../infra/runtime/vectors.ts'
+import type { VectorColumns, VectorFormat } from '../infra/runtime/vectors.ts'
 import type { ModelSet } from './models/model-set.ts'
 import { PREDICTIONS_OUTPUT } from './score-batch.ts'
 import { createScoreColumns, type ScoreColumnsDeps } from './score-columns.ts'
 
 export interface FusedBatchDeps extends ScoreColumnsDeps {
   /** The processors' work: vectors of events, or their rejection. */
-  readonly vectorsOf: (lanes: readonly ColumnLane[], format: VectorFormat) => Promise<readonly VectorColumns[]>
+  readonly vectorsOf: (outcomes: readonly Outcome[], format: VectorFormat) => Promise<readonly VectorColumns[]>
   /** Digest of the feature set that it computes. */
   readonly featureSet: string
   readonly models: ModelSet
@@ -17,7 +16,6 @@ export interface FusedBatchDeps extends ScoreColumnsDeps {
 
 /**
  * Events in, predictions out, without the features topic: what the processors and inference would do one after the other.
- * Batches must lie in columns.
  */
 export function createFusedBatch(deps: FusedBatchDeps): BatchHandler {
   const { vectorsOf, featureSet, models, schemaId } = deps
@@ -32,18 +30,11 @@ export function createFusedBatch(deps: FusedBatchDeps): BatchHandler {
         }
         return
       }
-      const lanes = outcomes.map(laneOf)
-      const vectors = await vectorsOf(lanes, { schemaId, room: scoring.roomFor(model) })
+      const vectors = await vectorsOf(outcomes, { schemaId, room: scoring.roomFor(model) })
       await scoring.score(
-        lanes.map(({ outcome }, at) => ({ outcome, model, vectors: vectors[at] as VectorColumns })),
+        outcomes.map((outcome, at) => ({ outcome, model, vectors: vectors[at] as VectorColumns })),
         PREDICTIONS_OUTPUT,
       )
     },
   }
-}
-
-function laneOf(outcome: Outcome): ColumnLane {
-  const batch = columnsOf(outcome.batch)
-  if (batch === null) throw new TypeError(`a batch of ${outcome.batch.topic} does not lie in columns`)
-  return { outcome, batch }
 }

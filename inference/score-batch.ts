@@ -1,8 +1,7 @@
 import type { AvroReader, Decoded } from '../infra/runtime/avro/avro-reader.ts'
 import { WIRE_HEADER_BYTES } from '../infra/runtime/avro/wire-format.ts'
-import { type ColumnBatch, columnsOf } from '../infra/runtime/kafka/consumer/column-batch.ts'
+import type { ColumnBatch } from '../infra/runtime/kafka/consumer/column-batch.ts'
 import type { BatchHandler, Outcome, Rejection } from '../infra/runtime/kafka/outcome.ts'
-import type { ColumnLane } from '../infra/runtime/vectors.ts'
 import type { FeatureVector, Prediction } from '../schemas/generated/records.ts'
 import { microBatches, type Row } from './batching/micro-batch.ts'
 import { type RowResult, runRows } from './batching/run-rows.ts'
@@ -63,30 +62,30 @@ export function createScoreBatch(deps: ScoreBatchDeps): BatchHandler {
 
   return {
     async handle(outcomes) {
-      const batches = outcomes.flatMap(({ batch }) => columnsOf(batch) ?? [])
-      await vectors.prepareIds(schemaIds(batches))
-      const lanes: (ColumnLane & { readonly places: VectorPlaces })[] = []
+      await vectors.prepareIds(schemaIds(outcomes))
+      const lanes: { readonly outcome: Outcome; readonly places: VectorPlaces }[] = []
       const others: Outcome[] = []
       for (const outcome of outcomes) {
-        const batch = columnsOf(outcome.batch)
-        const places = batch === null ? null : placesOf(batch)
-        if (batch === null || places === null) others.push(outcome)
-        else lanes.push({ outcome, batch, places })
+        const places = placesOf(outcome.batch)
+        if (places === null) others.push(outcome)
+        else lanes.push({ outcome, places })
       }
       // first, as it may exchange models
       if (others.length > 0) await readable.handle(others)
-      const scored = lanes.map(({ outcome, batch, places }) => {
+      const scored = lanes.map(({ outcome, places }) => {
         const model = models.find(places.featureSet)
         if (model === null) throw new Error(`the model of feature set ${places.featureSet} is gone`)
-        return { outcome, model, vectors: readVectors(batch, places, { schemaId, room: scoring.roomFor(model) }) }
+        const format = { schemaId, room: scoring.roomFor(model) }
+        return { outcome, model, vectors: readVectors(outcome.batch, places, format) }
       })
       await scoring.score(scored, PREDICTIONS_OUTPUT)
     },
   }
 }
 
-function* schemaIds(batches: readonly ColumnBatch[]): Generator<number> {
-  for (const { values, length } of batches) {
+function* schemaIds(outcomes: readonly Outcome[]): Generator<number> {
+  for (const { batch } of outcomes) {
+    const { values, length } = batch
     let last: number | null = null
     for (let row = 0; row < length; row++) {
       if ((values.lengths[row] as number) < WIRE_HEADER_BYTES) continue
@@ -106,7 +105,7 @@ interface Subject {
 
 type Fate = { readonly prediction: Prediction } | { readonly rejection: Rejection }
 
-/** The same, an object for each record: of batches that do not lie in columns, or hold something else than vectors of one feature set. */
+/** The same, an object for each record: of batches that hold something else than vectors of one feature set. */
 function createReadableHandler(deps: ScoreBatchDeps): BatchHandler {
   const { vectors, models, choice, encode, clock, observer } = deps
 

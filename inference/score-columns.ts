@@ -1,6 +1,7 @@
 import type { Clock } from '../infra/runtime/clock.ts'
 import type { EmittedColumns, Outcome } from '../infra/runtime/kafka/outcome.ts'
-import { pickSlices, type VectorColumns, vectorSubject } from '../infra/runtime/vectors.ts'
+import { pickSlices } from '../infra/runtime/kafka/record-batches/columns.ts'
+import { type VectorColumns, vectorSubject } from '../infra/runtime/vectors.ts'
 import type { CompiledModelChoice } from '../schemas/pipeline/compiled.ts'
 import { runTensor, type TensorResult } from './batching/run-rows.ts'
 import type { LoadedModel } from './models/load-model.ts'

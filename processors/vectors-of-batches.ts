@@ -1,16 +1,12 @@
 import type { AvroReader } from '../infra/runtime/avro/avro-reader.ts'
 import { WIRE_HEADER_BYTES, writeWireHeader } from '../infra/runtime/avro/wire-format.ts'
 import type { ColumnBatch } from '../infra/runtime/kafka/consumer/column-batch.ts'
+import type { Outcome } from '../infra/runtime/kafka/outcome.ts'
 import type { RecordBatch } from '../infra/runtime/kafka/record-batch.ts'
+import { pickSlices } from '../infra/runtime/kafka/record-batches/columns.ts'
 import { headerAt } from '../infra/runtime/kafka/record-batches/record-headers.ts'
 import { createSpareMemory } from '../infra/runtime/spare-memory.ts'
-import {
-  type ColumnLane,
-  pickSlices,
-  type VectorColumns,
-  type VectorFormat,
-  vectorSubject,
-} from '../infra/runtime/vectors.ts'
+import { type VectorColumns, type VectorFormat, vectorSubject } from '../infra/runtime/vectors.ts'
 import type { FeatureVector } from '../schemas/generated/records.ts'
 import { TENANT_HEADER, TRACEPARENT_HEADER } from '../schemas/headers.ts'
 import { createDecodedRows, type DecodedRows } from './compile/decoded-rows.ts'
@@ -37,7 +33,7 @@ export interface ProcessObserver {
  * The feature vectors of events, in columns, one list for each lane; every record that has none, and is not behind one
  * that waits, was rejected or deferred. Not to be called twice at the same time.
  */
-export type VectorsOfBatches = (lanes: readonly ColumnLane[], format: VectorFormat) => Promise<readonly VectorColumns[]>
+export type VectorsOfBatches = (outcomes: readonly Outcome[], format: VectorFormat) => Promise<readonly VectorColumns[]>
 
 const NO_ID = -1
 const MAX_SPARE_BYTES = 16_777_216
@@ -62,7 +58,9 @@ export function createVectorsOfBatches(deps: VectorsOfBatchesDeps): VectorsOfBat
   const spare = createSpareMemory(MAX_SPARE_BYTES)
   const spareValues = createSpareMemory(MAX_SPARE_BYTES)
 
-  interface Work extends ColumnLane {
+  interface Work {
+    readonly outcome: Outcome
+    readonly batch: ColumnBatch
     readonly schemaIds: Int32Array
     readonly rows: DecodedRows
     /** Of the features. */
@@ -71,8 +69,9 @@ export function createVectorsOfBatches(deps: VectorsOfBatchesDeps): VectorsOfBat
     slowResults: readonly EventOutcome[]
   }
 
-  function begin(lane: ColumnLane): Work {
-    const { length } = lane.batch
+  function begin(outcome: Outcome): Work {
+    const { batch } = outcome
+    const { length } = batch
     let rows = free.pop()
     if (rows === undefined || rows.capacity < length) {
       rows = createDecodedRows(Math.max(length, 2 * (rows?.capacity ?? 0)), sites.sites.length)
@@ -81,7 +80,7 @@ export function createVectorsOfBatches(deps: VectorsOfBatchesDeps): VectorsOfBat
     rows.degraded.fill(0, 0, length)
     const memory = spare.take(length * width * Float32Array.BYTES_PER_ELEMENT)
     rows.features = new Float32Array(memory.buffer, memory.byteOffset, length * width)
-    return { ...lane, memory, schemaIds: schemaIdsOf(lane.batch), rows, slow: [], slowResults: [] }
+    return { outcome, batch, memory, schemaIds: schemaIdsOf(batch), rows, slow: [], slowResults: [] }
   }
 
   function decoderOf(id: number): DecodeRows | null {
@@ -199,8 +198,8 @@ export function createVectorsOfBatches(deps: VectorsOfBatchesDeps): VectorsOfBat
     }
   }
 
-  return async (lanes, format) => {
-    const work = lanes.map(begin)
+  return async (outcomes, format) => {
+    const work = outcomes.map(begin)
     const ids = new Set<number>()
     for (const { schemaIds } of work) {
       let last = NO_ID

@@ -26,6 +26,7 @@ import { createKafkaClient, type KafkaClient } from './kafka/kafka-client.ts'
 import { createLogReader, type LogReader } from './kafka/log-reader.ts'
 import { createIdempotentWriter } from './kafka/producer/idempotent-writer.ts'
 import type { RecordWriter } from './kafka/record-writer.ts'
+import { aborted } from './lifecycle/aborted.ts'
 import { createPartitionControl } from './lifecycle/partition-control.ts'
 import { untilDone } from './lifecycle/retry.ts'
 import { createScope, type Started } from './lifecycle/scope.ts'
@@ -199,9 +200,4 @@ async function runUntilStopped(
 
 function firstProblem(problems: readonly (string | null)[]): string | null {
   return problems.find((problem) => problem !== null) ?? null
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
 }

@@ -1,6 +1,5 @@
 import { AvroCursor, writeLong } from './avro/avro-bytes.ts'
-import type { ColumnBatch } from './kafka/consumer/column-batch.ts'
-import type { EmittedColumns, Outcome, Subject } from './kafka/outcome.ts'
+import type { EmittedColumns, Subject } from './kafka/outcome.ts'
 import type { Slices } from './kafka/record-batches/columns.ts'
 
 /** Feature vectors in columns, ready to be written or to be made into something longer. */
@@ -12,12 +11,6 @@ export interface VectorColumns extends EmittedColumns {
   readonly width: number
   /** The features are not needed any more: their memory serves others. */
   releaseFeatures(): void
-}
-
-/** A batch of a call that lies in columns, and its account. */
-export interface ColumnLane {
-  readonly outcome: Outcome
-  readonly batch: ColumnBatch
 }
 
 export interface VectorFormat {
@@ -47,17 +40,6 @@ function text(): string {
   const from = cursor.at
   cursor.at += length
   return cursor.bytes.toString('utf8', from, cursor.at)
-}
-
-/** Rows of `slices`, in the order of `rows`; the bytes are shared. */
-export function pickSlices(slices: Slices, rows: Int32Array): Slices {
-  const starts = new Int32Array(rows.length)
-  const lengths = new Int32Array(rows.length)
-  for (let at = 0; at < rows.length; at++) {
-    starts[at] = slices.starts[rows[at] as number] as number
-    lengths[at] = slices.lengths[rows[at] as number] as number
-  }
-  return { bytes: slices.bytes, starts, lengths }
 }
 
 /** Shorter strings are copied byte by byte, which is faster than a call. */

@@ -1,4 +1,5 @@
 import type { BatchHandler, EmittedColumns, Outcome, Rejection, Subject } from '../../infra/runtime/kafka/outcome.ts'
+import { pickSlices } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { createRecentIds, type RecentIds } from './recent-ids.ts'
 
 export interface WithoutRepeatsOptions {
@@ -125,12 +126,11 @@ function withoutSources(rows: EmittedColumns, sources: ReadonlySet<number>): Emi
   const kept = Int32Array.from(
     Array.from({ length: rows.length }, (_, row) => row).filter((row) => !sources.has(rows.sources[row] as number)),
   )
-  const pick = (from: Int32Array): Int32Array => kept.map((row) => from[row] as number)
   return {
     length: kept.length,
-    sources: pick(rows.sources),
-    keys: { bytes: rows.keys.bytes, starts: pick(rows.keys.starts), lengths: pick(rows.keys.lengths) },
-    values: { bytes: rows.values.bytes, starts: pick(rows.values.starts), lengths: pick(rows.values.lengths) },
+    sources: kept.map((row) => rows.sources[row] as number),
+    keys: pickSlices(rows.keys, kept),
+    values: pickSlices(rows.values, kept),
     subjectOf: (row) => rows.subjectOf(kept[row] as number),
   }
 }

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { retryable } from '../../infra/runtime/errors.ts'
-import { slicesOf } from '../../infra/runtime/kafka/hop/slices.ts'
 import type { BatchHandler } from '../../infra/runtime/kafka/outcome.ts'
+import { slicesOf } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { memoryLanes, memorySourceOf, quietObserver, startMemoryHop } from '../support/memory-hop.ts'
 import { type MemoryLane, memoryClaims } from '../support/memory-lanes.ts'
 

@@ -1,5 +1,5 @@
 import type { ColumnBatch } from '../../infra/runtime/kafka/consumer/column-batch.ts'
-import { slicesOf } from '../../infra/runtime/kafka/hop/slices.ts'
+import { slicesOf } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { encodeHeaders } from '../../infra/runtime/kafka/record-batches/record-headers.ts'
 
 export interface MemoryRecord {

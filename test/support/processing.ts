@@ -1,13 +1,13 @@
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { type AvroType, parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { systemClock } from '../../infra/runtime/clock.ts'
+import type { ColumnBatch } from '../../infra/runtime/kafka/consumer/column-batch.ts'
 import {
   type BatchHandler,
   openOutcome,
   type Rejection,
   type SealedOutcome,
 } from '../../infra/runtime/kafka/outcome.ts'
-import type { RecordBatch } from '../../infra/runtime/kafka/record-batch.ts'
 import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { readContract } from '../../infra/runtime/stage-hop.ts'
 import type { EventRecord } from '../../processors/compile/step.ts'
@@ -82,7 +82,7 @@ export async function processing(
 /** Hands batches to a handler as a hop does. */
 export async function handled(
   handler: BatchHandler,
-  batches: readonly RecordBatch[],
+  batches: readonly ColumnBatch[],
   output: string,
 ): Promise<readonly SealedOutcome[]> {
   const open = batches.map((batch) => openOutcome(batch, [output]))

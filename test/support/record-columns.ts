@@ -1,5 +1,4 @@
-import type { RecordColumns, Slices } from '../../infra/runtime/kafka/record-batches/columns.ts'
-import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
+import { type RecordColumns, sliceAt, slicesOf } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { crc32c } from '../../infra/runtime/kafka/record-batches/crc32c.ts'
 import type { RecordSet } from '../../infra/runtime/kafka/record-batches/decode-record-set.ts'
 import { encodeHeaders, headersAt, type RecordHeader } from '../../infra/runtime/kafka/record-batches/record-headers.ts'
@@ -19,20 +18,6 @@ export function columnsOf(records: readonly PlainRecord[]): RecordColumns {
     keys: slicesOf(records.map(({ key }) => key)),
     values: slicesOf(records.map(({ value }) => value)),
     headers: slicesOf(records.map(({ headers }) => (headers.length === 0 ? Buffer.alloc(0) : encodeHeaders(headers)))),
-  }
-}
-
-function slicesOf(parts: readonly (Buffer | null)[]): Slices {
-  const starts = new Int32Array(parts.length)
-  let at = 0
-  for (const [row, part] of parts.entries()) {
-    starts[row] = at
-    at += part?.length ?? 0
-  }
-  return {
-    bytes: Buffer.concat(parts.map((part) => part ?? Buffer.alloc(0))),
-    starts,
-    lengths: Int32Array.from(parts, (part) => part?.length ?? -1),
   }
 }
 

@@ -1,5 +1,5 @@
 import { MillraceError } from '../errors.ts'
-import type { RecordBatch } from './record-batch.ts'
+import type { ColumnBatch } from './consumer/column-batch.ts'
 import type { Slices } from './record-batches/columns.ts'
 
 /** What is known of a record that is given up. */
@@ -56,7 +56,7 @@ export interface Deferral {
  *   defer   not now: this record and everything behind it in the lane is handed in again later
  */
 export interface Outcome {
-  readonly batch: RecordBatch
+  readonly batch: ColumnBatch
   emit(index: number, output: string, key: Buffer | null, value: Buffer, subject?: Subject): void
   /** The same for many records at once, without an object for each. */
   emitColumns(output: string, rows: EmittedColumns): void
@@ -67,7 +67,7 @@ export interface Outcome {
 }
 
 export interface SealedOutcome {
-  readonly batch: RecordBatch
+  readonly batch: ColumnBatch
   /** Records with an end, always the first ones of the batch. */
   readonly settled: number
   readonly emissions: ReadonlyMap<string, readonly Emission[]>
@@ -87,7 +87,7 @@ const EMITTED = 1
 const DONE = 2
 const REJECTED = 3
 
-export function openOutcome(batch: RecordBatch, outputs: readonly string[]): OpenOutcome {
+export function openOutcome(batch: ColumnBatch, outputs: readonly string[]): OpenOutcome {
   const fates = new Uint8Array(batch.length)
   const emissions = new Map<string, Emission[]>(outputs.map((output) => [output, []]))
   const columns = new Map<string, EmittedColumns[]>(outputs.map((output) => [output, []]))

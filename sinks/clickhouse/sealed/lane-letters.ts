@@ -4,8 +4,8 @@ import type { LostRange } from '../../../infra/runtime/kafka/consumer/start-posi
 import { type DeadLetterEncoding, encodeLostRange } from '../../../infra/runtime/kafka/dead-letters.ts'
 import type { LaneClaims, LaneTopics, LaneWriter } from '../../../infra/runtime/kafka/exactly-once/lane-writer.ts'
 import { OUTGOING_LIMITS, outgoing } from '../../../infra/runtime/kafka/hop/outgoing.ts'
-import { slicesOf } from '../../../infra/runtime/kafka/hop/slices.ts'
 import type { Rejection, SealedOutcome } from '../../../infra/runtime/kafka/outcome.ts'
+import { slicesOf } from '../../../infra/runtime/kafka/record-batches/columns.ts'
 import type { RejectedRecord } from './chunk.ts'
 
 export interface LetterTopics {

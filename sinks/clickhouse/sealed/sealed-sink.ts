@@ -10,6 +10,7 @@ import {
 } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
 import type { LostRange } from '../../../infra/runtime/kafka/consumer/start-position.ts'
 import type { TakeLimits } from '../../../infra/runtime/kafka/consumer/take-limits.ts'
+import { aborted } from '../../../infra/runtime/lifecycle/aborted.ts'
 import type { Started } from '../../../infra/runtime/lifecycle/scope.ts'
 import type { RowKind } from '../stored-row.ts'
 import type { ChunkLimits } from './chunk.ts'
@@ -195,9 +196,4 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
       }
     },
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
 }

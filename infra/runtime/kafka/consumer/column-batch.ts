@@ -13,8 +13,3 @@ export interface ColumnBatch extends RecordBatch {
   /** As they are encoded in the log (record-headers.ts); a length of 0 for a record without. */
   readonly headers: Slices
 }
-
-/** The batch, if its records lie in columns. */
-export function columnsOf(batch: RecordBatch): ColumnBatch | null {
-  return 'values' in batch ? (batch as ColumnBatch) : null
-}

@@ -1,5 +1,4 @@
-import type { Slices } from '../record-batches/columns.ts'
-import { sliceAt } from '../record-batches/columns.ts'
+import { sliceAt, slicesBetween } from '../record-batches/columns.ts'
 import type { RecordSet } from '../record-batches/decode-record-set.ts'
 import { headerAt, headersAt } from '../record-batches/record-headers.ts'
 import type { ColumnBatch } from './column-batch.ts'
@@ -13,18 +12,13 @@ export function laneBatch(
   bytes: number,
 ): ColumnBatch {
   const length = to - from
-  const rows = (slices: Slices): Slices => ({
-    bytes: slices.bytes,
-    starts: slices.starts.subarray(from, to),
-    lengths: slices.lengths.subarray(from, to),
-  })
   const records = {
     length,
     offsets: set.offsets.subarray(from, to),
     timestamps: set.timestamps.subarray(from, to),
-    keys: rows(set.keys),
-    values: rows(set.values),
-    headers: rows(set.headers),
+    keys: slicesBetween(set.keys, from, to),
+    values: slicesBetween(set.values, from, to),
+    headers: slicesBetween(set.headers, from, to),
   }
   const at = (index: number): number => {
     if (!(index >= 0 && index < length)) throw new RangeError(`record ${index} of a batch of ${length}`)

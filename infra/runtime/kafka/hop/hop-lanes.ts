@@ -1,6 +1,7 @@
 import { type Backoff, backoffMs } from '../../backoff.ts'
 import type { Clock } from '../../clock.ts'
 import { describeError, fateOf, MillraceError, retryable } from '../../errors.ts'
+import { aborted } from '../../lifecycle/aborted.ts'
 import type { ColumnBatch } from '../consumer/column-batch.ts'
 import type { Committed, LaneHooks, LaneSource } from '../consumer/lane-source.ts'
 import type { LostRange } from '../consumer/start-position.ts'
@@ -284,9 +285,4 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
       },
     },
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
 }

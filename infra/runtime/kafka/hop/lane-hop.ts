@@ -10,11 +10,11 @@ import type { TakeLimits } from '../consumer/take-limits.ts'
 import { type DeadLetterEncoding, encodeLostRange } from '../dead-letters.ts'
 import type { LaneClaims, LaneTopics } from '../exactly-once/lane-writer.ts'
 import { type BatchHandler, openOutcome, type SealedOutcome } from '../outcome.ts'
+import { outgoingColumns } from '../producer/outgoing-columns.ts'
 import type { Decision } from './hop-lane.ts'
 import { createHopLanes } from './hop-lanes.ts'
 import type { HopObserver, SettledRound } from './hop-observer.ts'
 import { OUTGOING_LIMITS, outgoing } from './outgoing.ts'
-import { slicesOf } from './slices.ts'
 import type { OriginOf } from './unended.ts'
 
 /**
@@ -76,10 +76,7 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
       deadLetters: deadLetters.topic,
       ...(options.alsoFence === undefined ? {} : { alsoFence: options.alsoFence }),
     }),
-    lostLetter(range) {
-      const { key, value } = encodeLostRange(deadLetters, input, range)
-      return { length: 1, timestamps: clock.now(), keys: slicesOf([key]), values: slicesOf([value]), headers: null }
-    },
+    lostLetter: (range) => outgoingColumns([encodeLostRange(deadLetters, input, range)], clock.now()),
     goOnAfterRetentionLost: options.goOnAfterRetentionLost ?? false,
     generation: input.generation,
     originOf: options.originOf,

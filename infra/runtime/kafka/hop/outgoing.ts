@@ -1,10 +1,10 @@
 import type { DeadLetterEncoding } from '../dead-letters.ts'
 import { encodeDeadLetter } from '../dead-letters.ts'
 import type { EmittedColumns, Rejection, SealedOutcome } from '../outcome.ts'
+import { outgoingColumns } from '../producer/outgoing-columns.ts'
 import type { RecordColumns } from '../record-batches/columns.ts'
 import type { OutgoingRecord } from '../record-writer.ts'
 import { joinRows, rowsBetween } from './output-rows.ts'
-import { slicesOf } from './slices.ts'
 
 /** What is written together: the dead letters first, then the outputs, of a range of input records. */
 export interface OutgoingPart {
@@ -86,7 +86,13 @@ export function outgoing(outcome: SealedOutcome, options: OutgoingOptions): Outg
     const next = Math.min(nextRow, letters[letter]?.index ?? outcome.settled)
     const outputs = rows === null ? null : rowsBetween(rows, firstRow, row, oversized)
     parts.push({
-      deadLetters: letter === firstLetter ? null : columnsOf(letters.slice(firstLetter, letter), now),
+      deadLetters:
+        letter === firstLetter
+          ? null
+          : outgoingColumns(
+              letters.slice(firstLetter, letter).map(({ record }) => record),
+              now,
+            ),
       outputs: outputs === null ? null : { ...outputs, timestamps: now, headers: null },
       upTo: offsetOf(outcome, next),
     })
@@ -138,14 +144,4 @@ function recordBytes({ key, value, headers }: OutgoingRecord): number {
   let bytes = OVERHEAD_BYTES + (key?.length ?? 0) + value.length
   for (const name in headers) bytes += name.length + (headers[name]?.length ?? 0)
   return bytes
-}
-
-function columnsOf(letters: readonly { readonly record: OutgoingRecord }[], now: number): RecordColumns {
-  return {
-    length: letters.length,
-    timestamps: now,
-    keys: slicesOf(letters.map(({ record }) => record.key)),
-    values: slicesOf(letters.map(({ record }) => record.value)),
-    headers: null,
-  }
 }

@@ -1,6 +1,5 @@
 import type { Emission, EmittedColumns, SealedOutcome } from '../outcome.ts'
-import { type Slices, sliceAt } from '../record-batches/columns.ts'
-import { slicesOf } from './slices.ts'
+import { pickSlices, type Slices, sliceAt, slicesBetween, slicesOf } from '../record-batches/columns.ts'
 
 /** All outputs of a batch under one name, by ascending source and without those behind a deferral; null when there are none. */
 export function joinRows(outcome: SealedOutcome, output: string): EmittedColumns | null {
@@ -21,12 +20,13 @@ export function rowsBetween(
 ): { readonly length: number; readonly keys: Slices; readonly values: Slices } | null {
   if (without.size === 0) {
     if (from === to) return null
-    return { length: to - from, keys: range(rows.keys, from, to), values: range(rows.values, from, to) }
+    return { length: to - from, keys: slicesBetween(rows.keys, from, to), values: slicesBetween(rows.values, from, to) }
   }
   const kept: number[] = []
   for (let row = from; row < to; row++) if (!without.has(rows.sources[row] as number)) kept.push(row)
   if (kept.length === 0) return null
-  return { length: kept.length, keys: pick(rows.keys, kept), values: pick(rows.values, kept) }
+  const picked = Int32Array.from(kept)
+  return { length: kept.length, keys: pickSlices(rows.keys, picked), values: pickSlices(rows.values, picked) }
 }
 
 function upTo(rows: EmittedColumns, settled: number): EmittedColumns {
@@ -58,17 +58,5 @@ function sortedRows(blocks: readonly EmittedColumns[]): EmittedColumns {
     keys: slicesOf(rows.map(({ block, row }) => sliceAt(block.keys, row))),
     values: slicesOf(rows.map(({ block, row }) => sliceAt(block.values, row))),
     subjectOf: (at) => rows[at]?.block.subjectOf(rows[at].row) ?? {},
-  }
-}
-
-function range({ bytes, starts, lengths }: Slices, from: number, to: number): Slices {
-  return { bytes, starts: starts.subarray(from, to), lengths: lengths.subarray(from, to) }
-}
-
-function pick({ bytes, starts, lengths }: Slices, rows: readonly number[]): Slices {
-  return {
-    bytes,
-    starts: Int32Array.from(rows, (row) => starts[row] as number),
-    lengths: Int32Array.from(rows, (row) => lengths[row] as number),
   }
 }

@@ -1,7 +1,7 @@
 import type { ColumnBatch } from '../consumer/column-batch.ts'
 import type { LaneTail } from '../exactly-once/lane-writer.ts'
 import type { RecordBatch } from '../record-batch.ts'
-import type { Slices } from '../record-batches/columns.ts'
+import { pickSlices } from '../record-batches/columns.ts'
 
 /** The coordinates in the events topic of an input record; null = it names none. */
 export type OriginOf = (
@@ -41,8 +41,8 @@ function isPast({ askBelow }: LaneTail, source: number, origin: ReturnType<Origi
 
 function withRows(batch: ColumnBatch, rows: Int32Array): ColumnBatch {
   const row = (index: number): number => rows[index] ?? -1
-  const keys = pick(batch.keys, rows)
-  const values = pick(batch.values, rows)
+  const keys = pickSlices(batch.keys, rows)
+  const values = pickSlices(batch.values, rows)
   return {
     topic: batch.topic,
     partition: batch.partition,
@@ -59,12 +59,8 @@ function withRows(batch: ColumnBatch, rows: Int32Array): ColumnBatch {
     timestamps: Float64Array.from(rows, (at) => batch.timestamp(at)),
     keys,
     values,
-    headers: pick(batch.headers, rows),
+    headers: pickSlices(batch.headers, rows),
   }
-}
-
-function pick({ bytes, starts, lengths }: Slices, rows: Int32Array): Slices {
-  return { bytes, starts: rows.map((at) => starts[at] as number), lengths: rows.map((at) => lengths[at] as number) }
 }
 
 function sum(lengths: Int32Array): number {

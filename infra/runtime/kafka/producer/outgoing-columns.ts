@@ -1,4 +1,4 @@
-import type { RecordColumns, Slices } from '../record-batches/columns.ts'
+import { type RecordColumns, slicesOf } from '../record-batches/columns.ts'
 import { encodeHeaders } from '../record-batches/record-headers.ts'
 import type { OutgoingRecord } from '../record-writer.ts'
 
@@ -17,18 +17,4 @@ export function outgoingColumns(records: readonly OutgoingRecord[], timestamp: n
 function encodedHeaders({ headers }: OutgoingRecord): Buffer | null {
   const entries = Object.entries(headers ?? {})
   return entries.length === 0 ? null : encodeHeaders(entries.map(([key, value]) => ({ key, value })))
-}
-
-function slicesOf(fields: readonly (Buffer | null)[]): Slices {
-  const starts = new Int32Array(fields.length)
-  const lengths = new Int32Array(fields.length)
-  let size = 0
-  for (const [row, field] of fields.entries()) {
-    starts[row] = size
-    lengths[row] = field?.length ?? -1
-    size += field?.length ?? 0
-  }
-  const bytes = Buffer.allocUnsafe(size)
-  for (const [row, field] of fields.entries()) field?.copy(bytes, starts[row])
-  return { bytes, starts, lengths }
 }
