@@ -1,6 +1,7 @@
 import { createAvroReader } from '../infra/runtime/avro/avro-reader.ts'
 import { readCoordinates } from '../infra/runtime/kafka/exactly-once/coordinates.ts'
-import { once, readContract, registerContract, startStageHop } from '../infra/runtime/stage-hop.ts'
+import { once, readContract, registerContract } from '../infra/runtime/stage-contracts.ts'
+import { startStageHop } from '../infra/runtime/stage-hop.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import type { FeatureVector } from '../schemas/generated/records.ts'

@@ -1,4 +1,5 @@
-import { once, registerContract, startStageHop } from '../infra/runtime/stage-hop.ts'
+import { once, registerContract } from '../infra/runtime/stage-contracts.ts'
+import { startStageHop } from '../infra/runtime/stage-hop.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import { consumerGroup, stageTopic } from '../schemas/topics.ts'

@@ -3,7 +3,7 @@ import { type AvroType, parseAvroSchema } from '../infra/runtime/avro/avro-type.
 import type { Compiled } from '../infra/runtime/config.ts'
 import type { BatchHandler } from '../infra/runtime/kafka/outcome.ts'
 import { connectRedis } from '../infra/runtime/redis/redis-client.ts'
-import { readContract } from '../infra/runtime/stage-hop.ts'
+import { readContract } from '../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
 import { REPLAY_OF_HEADER } from '../schemas/headers.ts'
 import type { AvroSchema } from '../schemas/pipeline/compiled.ts'

@@ -1,6 +1,6 @@
 import { createClickHouse } from '../infra/runtime/clickhouse/clickhouse-client.ts'
 import { clickHouseConfig } from '../infra/runtime/config.ts'
-import { readContract } from '../infra/runtime/stage-hop.ts'
+import { readContract } from '../infra/runtime/stage-contracts.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import type { AvroSchema } from '../schemas/pipeline/compiled.ts'

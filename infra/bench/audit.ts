@@ -23,7 +23,7 @@ import { clickHouseConfig } from '../runtime/config.ts'
 import { startKafkaAdmin } from '../runtime/kafka/kafka-admin.ts'
 import { createIdempotentWriter } from '../runtime/kafka/producer/idempotent-writer.ts'
 import type { OutgoingBatch, RecordWriter } from '../runtime/kafka/record-writer.ts'
-import { readContract } from '../runtime/stage-hop.ts'
+import { readContract } from '../runtime/stage-contracts.ts'
 import { silentLogger } from '../runtime/telemetry/logger.ts'
 import { fillLane } from './audit/fill-lane.ts'
 

@@ -5,7 +5,7 @@ import { parseAvroSchema } from '../runtime/avro/avro-type.ts'
 import type { SchemaRegistry } from '../runtime/avro/schema-registry.ts'
 import { systemClock } from '../runtime/clock.ts'
 import type { BatchHandler } from '../runtime/kafka/outcome.ts'
-import { readContract } from '../runtime/stage-hop.ts'
+import { readContract } from '../runtime/stage-contracts.ts'
 import { silentLogger } from '../runtime/telemetry/logger.ts'
 
 type Create = (deps: object) => BatchHandler

@@ -1,6 +1,6 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { describeError, fatal } from '../../infra/runtime/errors.ts'
-import { once } from '../../infra/runtime/stage-hop.ts'
+import { once } from '../../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
 import { stageTopic } from '../../schemas/topics.ts'
 import { auditInstruments } from './instruments.ts'

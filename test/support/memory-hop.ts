@@ -5,7 +5,7 @@ import type { HopObserver } from '../../infra/runtime/kafka/hop/hop-observer.ts'
 import { type LaneHop, type LaneHopOptions, startLaneHop } from '../../infra/runtime/kafka/hop/lane-hop.ts'
 import type { BatchHandler } from '../../infra/runtime/kafka/outcome.ts'
 import type { Started } from '../../infra/runtime/lifecycle/scope.ts'
-import { readContract } from '../../infra/runtime/stage-hop.ts'
+import { readContract } from '../../infra/runtime/stage-contracts.ts'
 import type { DeadLetter } from '../../schemas/generated/records.ts'
 import {
   type MemoryLane,

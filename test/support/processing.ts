@@ -9,7 +9,7 @@ import {
   type SealedOutcome,
 } from '../../infra/runtime/kafka/outcome.ts'
 import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
-import { readContract } from '../../infra/runtime/stage-hop.ts'
+import { readContract } from '../../infra/runtime/stage-contracts.ts'
 import type { EventRecord } from '../../processors/compile/step.ts'
 import type { TableRow, Tables } from '../../processors/lookups/tables.ts'
 import { createProcessBatch } from '../../processors/process-batch.ts'

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { encodeDeadLetter } from '../../infra/runtime/kafka/dead-letters.ts'
 import type { Rejection } from '../../infra/runtime/kafka/outcome.ts'
-import { readContract } from '../../infra/runtime/stage-hop.ts'
+import { readContract } from '../../infra/runtime/stage-contracts.ts'
 import type { DeadLetter } from '../../schemas/generated/records.ts'
 import { type MemoryRecord, memoryBatch } from '../support/memory-kafka.ts'
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import type { RecordSet } from '../../infra/runtime/kafka/record-batches/decode-record-set.ts'
-import { readContract } from '../../infra/runtime/stage-hop.ts'
+import { readContract } from '../../infra/runtime/stage-contracts.ts'
 import type { DeadLetter } from '../../schemas/generated/records.ts'
 import { checkLane, type LaneLogs, type LogColumns } from '../support/ledger/lane-ledger.ts'
 import { collectDeadLetters, collectEvents, collectVectors, hashOfId } from '../support/ledger/record-columns.ts'

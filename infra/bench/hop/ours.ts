@@ -14,7 +14,7 @@ import { readDeadLetterCoordinates } from '../../runtime/kafka/exactly-once/dead
 import { createLaneClaims } from '../../runtime/kafka/exactly-once/lane-claims.ts'
 import { type LaneHop, startLaneHop } from '../../runtime/kafka/hop/lane-hop.ts'
 import { createLogReader } from '../../runtime/kafka/log-reader.ts'
-import { readContract } from '../../runtime/stage-hop.ts'
+import { readContract } from '../../runtime/stage-contracts.ts'
 import { createLogger } from '../../runtime/telemetry/logger.ts'
 import { fusedHandler } from '../fused-handler.ts'
 import { readSettings, report, startFigures } from './child.ts'

@@ -1,7 +1,7 @@
 import type { AvroSchema, CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { ALERTS_TOPIC, CONTROL_TOPIC, STAGE_METRICS_TOPIC, stageTopic, valueSubject } from '../../../schemas/topics.ts'
 import type { SchemaRegistry } from '../../runtime/avro/schema-registry.ts'
-import { readContract } from '../../runtime/stage-hop.ts'
+import { readContract } from '../../runtime/stage-contracts.ts'
 
 export interface RegisteredSubject {
   readonly subject: string

@@ -8,7 +8,7 @@ import { fatal } from '../../runtime/errors.ts'
 import type { KafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 import type { LogReader } from '../../runtime/kafka/log-reader.ts'
 import { sliceAt } from '../../runtime/kafka/record-batches/columns.ts'
-import { readContract } from '../../runtime/stage-hop.ts'
+import { readContract } from '../../runtime/stage-contracts.ts'
 import { type LetterFilter, matches } from './filter.ts'
 
 /*

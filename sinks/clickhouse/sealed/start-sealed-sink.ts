@@ -2,15 +2,18 @@ import { type AvroReader, createAvroReader } from '../../../infra/runtime/avro/a
 import { checkLanes } from '../../../infra/runtime/check-lanes.ts'
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { fatal } from '../../../infra/runtime/errors.ts'
-import { startLaneSource } from '../../../infra/runtime/kafka/consumer/start-lane-source.ts'
-import { readCoordinates } from '../../../infra/runtime/kafka/exactly-once/coordinates.ts'
-import { readDeadLetterCoordinates } from '../../../infra/runtime/kafka/exactly-once/dead-letter-coordinates.ts'
-import { createLaneClaims } from '../../../infra/runtime/kafka/exactly-once/lane-claims.ts'
 import type { HopObserver } from '../../../infra/runtime/kafka/hop/hop-observer.ts'
-import { once, registerContract } from '../../../infra/runtime/stage-hop.ts'
+import { once } from '../../../infra/runtime/stage-contracts.ts'
+import {
+  joinStageGroup,
+  positionsCommand,
+  type StageLanes,
+  stageClaims,
+  stageDeadLetters,
+  startNamedReport,
+} from '../../../infra/runtime/stage-lanes.ts'
 import type { StageContext } from '../../../infra/runtime/stage-process.ts'
-import { startStageReport } from '../../../infra/runtime/telemetry/stage-report.ts'
-import { REPLAY_OF_HEADER } from '../../../schemas/headers.ts'
+import { createLaneStanding } from '../../../infra/runtime/telemetry/lane-standing.ts'
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
 import { consumerGroup, STAGE_METRICS_TOPIC, stageTopic } from '../../../schemas/topics.ts'
 import type { RowKind } from '../stored-row.ts'
@@ -34,7 +37,6 @@ export interface SealedSinkStart<T> {
 
 /** A chunk that has not moved or been tried again for this long means the process is stuck. */
 const STUCK_MS = 120_000
-const REPORT_INTERVAL_MS = 1_000
 /** Of each table, by all sinks of a group: ClickHouse advises to stay in this range. */
 const INSERTS_PER_SECOND = 10
 /** Fetches may be small, and a chunk takes many. What they hold is bounded by bytes. */
@@ -47,6 +49,7 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
   const name = `sinks-${input}`
   const group = consumerGroup(pipeline.name, `sinks.${input}`)
   const logger = context.logger.child({ hop: name })
+  const lanes = { name, group, topic, logger }
   const database = connections.clickhouseDatabase
 
   await once(context, `deduplication of ${rows.table}`, () =>
@@ -58,15 +61,13 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
     return metadata
   })
   const repairCommand = (partition: number, to: number): string =>
-    `millrace positions ${pipeline.folder} --group ${group} set --partition ${partition} --to ${to}`
+    `${positionsCommand(pipeline.folder, group, partition)} --to ${to}`
   const running: { sink?: SealedSink } = {}
-  const letters = await letterTopics(context, {
-    input: { topic, generation: found.id },
-    repairCommand: (partition) => repairCommand(partition, 0).replace(/ --to 0$/, ''),
-    trusted: () => running.sink?.source.trusted() ?? true,
-  })
-  const report = await startReport(context, name, topic)
-  const standing = createStanding(name)
+  const trusted = (): boolean => running.sink?.source.trusted() ?? true
+  const letters = await letterTopics(context, lanes, found.id, trusted)
+  // the sink of the reports would report on its own reports, for ever
+  const report = topic === STAGE_METRICS_TOPIC ? null : await startNamedReport(context, name)
+  const standing = createLaneStanding(name)
   const reader: AvroReader<T> = createAvroReader<T>({
     schema: options.schema,
     name: input,
@@ -77,25 +78,7 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
 
   const sink = await context.start(name, () =>
     startSealedSink({
-      startSource: (hooks, onRetentionLost) =>
-        context.pausable(
-          topic,
-          startLaneSource({
-            connections: brokers,
-            clock,
-            logger,
-            group,
-            topic,
-            start: config.start,
-            hooks,
-            maxLaneBytes: config.maxLaneBytes,
-            maxBatchesOut: MAX_BATCHES_OUT,
-            commitIntervalMs: config.commitIntervalMs,
-            sessionTimeoutMs: config.sessionTimeoutMs,
-            ...(config.memberId === undefined ? {} : { instanceId: `${config.memberId}.${name}` }),
-            onRetentionLost,
-          }),
-        ),
+      startSource: (hooks, onRetentionLost) => joinStageGroup(context, lanes, hooks, onRetentionLost, MAX_BATCHES_OUT),
       topic,
       partitions: found.partitions.length,
       reader,
@@ -154,79 +137,13 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
 /** Null for the topic of dead letters: what cannot be stored of it must not come back as another one. */
 async function letterTopics(
   context: StageContext,
-  lane: {
-    readonly input: LetterTopics['input']
-    readonly repairCommand: (partition: number) => string
-    readonly trusted: () => boolean
-  },
+  lanes: StageLanes,
+  generation: string,
+  trusted: () => boolean,
 ): Promise<LetterTopics | null> {
-  const { brokers, clock, log, logger, pipeline, stage } = context
-  const { input, repairCommand, trusted } = lane
-  const topic = stageTopic(pipeline.name, 'dead-letters')
-  if (input.topic === topic) return null
-  await checkLanes(context, { input: input.topic, outputs: [topic] })
-  const type = await once(context, 'dead letter schema', () => registerContract(context, 'dead-letter', topic))
-  const readTail = { outputCoordinates: readCoordinates, deadLetterCoordinates: readDeadLetterCoordinates }
-  return {
-    input,
-    deadLetters: { stage, pipeline: pipeline.name, ...type, replayOfHeader: REPLAY_OF_HEADER, clock, topic },
-    claims: createLaneClaims({
-      connections: brokers,
-      logReader: log,
-      clock,
-      logger,
-      stage,
-      readTail,
-      repairCommand: ({ partition }) => repairCommand(partition),
-      trusted,
-    }),
-  }
-}
-
-/** Null for the topic of the reports: its sink would report on its own reports, for ever. */
-async function startReport(context: StageContext, name: string, topic: string) {
-  if (topic === STAGE_METRICS_TOPIC) return null
-  const { clock, instance, logger, pipeline, writer } = context
-  const type = await once(context, 'stage metrics schema', () =>
-    registerContract(context, 'stage-metrics', STAGE_METRICS_TOPIC),
-  )
-  return await context.start(`${name} report`, async () =>
-    startStageReport({
-      pipeline: pipeline.name,
-      stage: name,
-      instance,
-      intervalMs: REPORT_INTERVAL_MS,
-      topic: STAGE_METRICS_TOPIC,
-      ...type,
-      writer,
-      clock,
-      logger,
-    }),
-  )
-}
-
-/** What the partitions of a sink wait for, and which of them stopped. */
-function createStanding(name: string) {
-  const stopped = new Map<number, string>()
-  const waiting = new Map<number | null, string>()
-  return {
-    moved: (partition: number) => void waiting.delete(partition),
-    began(partition: number) {
-      waiting.delete(partition)
-      stopped.delete(partition)
-    },
-    /** Whether this is news. */
-    waits(partition: number | null, code: string): boolean {
-      const isNew = waiting.get(partition) !== code
-      waiting.set(partition, code)
-      return isNew
-    },
-    stopped: (partition: number, code: string) => void stopped.set(partition, code),
-    problem(): string | null {
-      const [waits] = waiting.values()
-      if (waits !== undefined) return `${name} waits: ${waits}`
-      const [first] = stopped
-      return first === undefined ? null : `${name} stopped at partition ${first[0]}: ${first[1]}`
-    },
-  }
+  const topic = stageTopic(context.pipeline.name, 'dead-letters')
+  if (lanes.topic === topic) return null
+  await checkLanes(context, { input: lanes.topic, outputs: [topic] })
+  const deadLetters = await stageDeadLetters(context, topic)
+  return { input: { topic: lanes.topic, generation }, deadLetters, claims: stageClaims(context, lanes, trusted) }
 }

@@ -80,7 +80,6 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
       },
     })
     lanes.set(partition, lane)
-    observer.began(partition)
   }
 
   function keep(work: Promise<void>): void {
@@ -264,6 +263,7 @@ export function createHopLanes(options: HopLanesOptions): HopLanes {
           throw error
         }
         openLane(source, partition, writer, writer.metadata())
+        observer.began(partition)
         return writer.tail.resumeAt
       },
       metadata: (partition) => lanes.get(partition)?.metadata() ?? '',
