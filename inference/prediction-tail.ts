@@ -9,7 +9,7 @@ import { withinRange } from './read-outputs.ts'
  *
  *   model, model_version, model_digest: strings, role: enum
  *   score: float, outputs: count, little-endian floats, 0, label: union index, string
- *   provider: enum, batch_rows: int, scored_at: long
+ *   provider: enum, batch_rows: int, scored_at: long, answer: enum
  */
 export interface PredictionTail {
   /** Most bytes that it takes. */
@@ -21,9 +21,10 @@ export interface PredictionTail {
   write(target: Buffer, at: number, outputs: Float32Array, row: number, batchRows: number, scoredAt: number): number
 }
 
-/** Enums by index: role `primary`, provider `cpu`. */
+/** Enums by index: role `primary`, provider `cpu`, answer `scored`. */
 const PRIMARY = 0
 const CPU = 0
+const SCORED = 0
 const FLOAT_BYTES = 4
 const SOME = 2
 const NULL = 0
@@ -42,7 +43,7 @@ export function createPredictionTail(manifest: ModelManifest, choice: CompiledMo
   let viewed: Buffer | null = null
 
   return {
-    room: model.length + count.length + (width + 1) * FLOAT_BYTES + labelBytes + 3 + 2 * MAX_LONG_BYTES,
+    room: model.length + count.length + (width + 1) * FLOAT_BYTES + labelBytes + 4 + 2 * MAX_LONG_BYTES,
 
     write(target, start, outputs, row, batchRows, scoredAt) {
       const first = row * width
@@ -72,7 +73,9 @@ export function createPredictionTail(manifest: ModelManifest, choice: CompiledMo
       }
       target[at++] = CPU
       at = writeLong(target, at, batchRows)
-      return writeLong(target, at, scoredAt)
+      at = writeLong(target, at, scoredAt)
+      target[at++] = SCORED
+      return at
     },
   }
 }

@@ -160,6 +160,7 @@ function createReadableHandler(deps: ScoreBatchDeps): BatchHandler {
         provider: 'cpu',
         batch_rows: result.batchRows,
         scored_at: scoredAt,
+        answer: 'scored',
       },
     }
   }

@@ -36,6 +36,7 @@ const COMMON_COLUMNS = [
 ] as const
 
 const DETAIL_COLUMNS = [
+  'answer',
   'outputs',
   'provider',
   'batch_rows',

@@ -168,6 +168,8 @@ export interface Prediction {
   readonly batch_rows: number
   /** When the model had answered. Milliseconds since 1970-01-01 UTC. */
   readonly scored_at: number
+  /** Whether the model answered in time, after the pipeline's deadline, or the pipeline's fallback stands for its answer. */
+  readonly answer: 'scored' | 'late' | 'fallback'
 }
 
 /** What one stage process did in the interval that ended at `at`. */
@@ -196,4 +198,18 @@ export interface StageMetrics {
   readonly busy_ms: number
   /** Most records in one batch. */
   readonly largest_batch: number
+  /** Micro-batches released because they had as many rows as they may. */
+  readonly released_full: number
+  /** Micro-batches released because nothing more was queued. */
+  readonly released_drained: number
+  /** Micro-batches released because a row could not wait any longer. */
+  readonly released_deadline: number
+  /** Micro-batches released because the time to wait for more was over. */
+  readonly released_linger: number
+  /** Longest time that a row waited for its micro-batch, ms. */
+  readonly longest_wait_ms: number
+  /** Rows of the micro-batches, as a share of those that they could have had. */
+  readonly mean_fill: number
+  /** Highest rollout epoch whose versions are loaded and warm in this process; -1 when the stage serves no models. */
+  readonly ready_epoch: number
 }

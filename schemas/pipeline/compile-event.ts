@@ -219,11 +219,11 @@ export interface LabelParts {
   readonly compiled: CompiledLabel
 }
 
+const MODEL_KEYS = ['name', 'alias', 'output', 'budget'] as const
+const MODEL_OPTIONS = ['directory', 'deadline', 'provider', 'fallback'] as const
+
 export function compileModelChoice(folder: string, place: Cursor): CompiledModelChoice | null {
-  const model = place.object<'name' | 'alias' | 'output' | 'budget' | 'directory'>(
-    ['name', 'alias', 'output', 'budget'],
-    ['directory'],
-  )
+  const model = place.object<(typeof MODEL_KEYS)[number] | (typeof MODEL_OPTIONS)[number]>(MODEL_KEYS, MODEL_OPTIONS)
   const output = model?.output.object<'tensor' | 'index'>(['tensor'], ['index'])
   if (!model || !output) return null
   const name = model.name.string(NAME, NAME_EXPECTED)
@@ -239,5 +239,26 @@ export function compileModelChoice(folder: string, place: Cursor): CompiledModel
     directory: path.resolve(folder, directory),
     output: { tensor, index: index ?? 'max' },
     budgetMs,
+    deadlineMs: model.deadline.given ? readDuration(model.deadline) : null,
+    provider: readProvider(model.provider),
+    fallback: model.fallback.given ? readFallback(model.fallback, model.deadline.given) : null,
   }
+}
+
+function readProvider(place: Cursor): CompiledModelChoice['provider'] {
+  if (!place.given) return { name: 'cpu', demand: 'require' }
+  const members = place.object<'require' | 'prefer'>([], ['require', 'prefer'])
+  const demand = members?.require.given ? 'require' : 'prefer'
+  if (members?.require.given === members?.prefer.given) place.problem('either require or prefer is expected')
+  return { name: members?.[demand].oneOf(['cpu', 'cuda']) ?? 'cpu', demand }
+}
+
+function readFallback(place: Cursor, hasDeadline: boolean): CompiledModelChoice['fallback'] {
+  const members = place.object<'score' | 'label' | 'when'>(['score', 'when'], ['label'])
+  const cases = (members?.when.list() ?? []).map((each) => each.oneOf(['late', 'invalid']))
+  if (members?.when.given && cases.length === 0) members.when.problem('late, invalid or both are expected')
+  if (cases.includes('late') && !hasDeadline) members?.when.problem('nothing is ever late without a deadline')
+  const score = members?.score.number() ?? 0
+  const label = members?.label.string() ?? null
+  return { score, label, late: cases.includes('late'), invalid: cases.includes('invalid') }
 }

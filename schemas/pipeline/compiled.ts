@@ -116,6 +116,17 @@ export interface CompiledModelChoice {
   readonly directory: string
   readonly output: { readonly tensor: string; readonly index: number | 'max' }
   readonly budgetMs: number
+  /** An answer is late so long after Kafka appended its event; null = never. */
+  readonly deadlineMs: number | null
+  /** `require`: refuse to start without that provider; `prefer`: the CPU serves where it is missing, and predictions say so. */
+  readonly provider: { readonly name: 'cpu' | 'cuda'; readonly demand: 'require' | 'prefer' }
+  /** The answer that stands for one that is late, or that may not be used; null = a late one is given, a bad one rejected. */
+  readonly fallback: {
+    readonly score: number
+    readonly label: string | null
+    readonly late: boolean
+    readonly invalid: boolean
+  } | null
 }
 
 export interface CompiledLabel {

@@ -141,6 +141,19 @@ export interface ModelDefinition {
   }
   /** How long a micro-batch may take to score. */
   readonly budget: Duration
+  /** How long after Kafka appended an event its answer is late. Default: never. */
+  readonly deadline?: Duration
+  /** Where it runs; default: on the CPU. `prefer`: the CPU serves while the other is missing; `require`: nothing starts then. */
+  readonly provider?: { readonly require: 'cpu' | 'cuda' } | { readonly prefer: 'cpu' | 'cuda' }
+  /**
+   * What is answered instead of an answer that comes after the deadline (`late`), or that is not finite or out of the
+   * model's range (`invalid`). Without it late answers are given, marked as such, and invalid ones become dead letters.
+   */
+  readonly fallback?: {
+    readonly score: number
+    readonly label?: string
+    readonly when: readonly ('late' | 'invalid')[]
+  }
   /** Folder with one folder per model version. Default: ./models */
   readonly directory?: string
 }

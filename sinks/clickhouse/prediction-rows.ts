@@ -27,6 +27,7 @@ const FIELDS = {
   provider: 'LowCardinality(String)',
   batch_rows: 'Int32',
   scored_at: TIME,
+  answer: 'LowCardinality(String)',
 } as const satisfies Record<keyof Prediction, ColumnType>
 
 export function predictionRows(pipeline: string): RowKind<Prediction> {

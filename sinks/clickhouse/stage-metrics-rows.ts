@@ -15,6 +15,13 @@ const FIELDS = {
   retries: 'Int64',
   busy_ms: 'Float64',
   largest_batch: 'Int32',
+  released_full: 'Int64',
+  released_drained: 'Int64',
+  released_deadline: 'Int64',
+  released_linger: 'Int64',
+  longest_wait_ms: 'Float64',
+  mean_fill: 'Float64',
+  ready_epoch: 'Int64',
 } as const satisfies Record<keyof StageMetrics, ColumnType>
 
 /** The topic is shared: the sinks of each pipeline store that pipeline's records and leave the others to theirs. */

@@ -27,6 +27,7 @@ export function predictionOf(change: Partial<Prediction> = {}): Prediction {
     provider: 'cpu',
     batch_rows: 1,
     scored_at: Date.UTC(2026, 0, 5, 12, 0, 0, 20),
+    answer: 'scored',
     ...change,
   }
 }

@@ -56,6 +56,7 @@ test('a prediction carries its vector, names its own source and the model', asyn
     provider: 'cpu',
     batch_rows: 2,
     scored_at: 1_234_567,
+    answer: 'scored',
   })
   const [rows] = outcome?.columns.get('predictions') ?? []
   const keys = [0, 1].map((row) => (rows === undefined ? null : sliceAt(rows.keys, row)?.toString()))

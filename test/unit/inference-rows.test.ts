@@ -100,6 +100,9 @@ const choice = (index: number | 'max'): CompiledModelChoice => ({
   directory: '/models',
   output: { tensor: 'y', index },
   budgetMs: 20,
+  deadlineMs: null,
+  provider: { name: 'cpu', demand: 'require' },
+  fallback: null,
 })
 const read = (row: readonly number[], index: number | 'max' = 'max', manifest = MANIFEST) =>
   readOutputs(manifest, choice(index), Float32Array.from(row))

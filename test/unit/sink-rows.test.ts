@@ -83,6 +83,13 @@ test('stage metrics of another pipeline are left to its own sinks', () => {
     retries: 0,
     busy_ms: 0.5,
     largest_batch: 1,
+    released_full: 0,
+    released_drained: 1,
+    released_deadline: 0,
+    released_linger: 0,
+    longest_wait_ms: 0.1,
+    mean_fill: 0.5,
+    ready_epoch: 3,
   }
   expect(stageMetricsRows('flights').row(record, batch, 0)).toEqual({ kind: 'skip' })
   expect(stageMetricsRows('orders').row(record, batch, 0)).toMatchObject({ kind: 'row', row: { kafka_offset: 40 } })

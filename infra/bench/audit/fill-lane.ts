@@ -113,6 +113,7 @@ function predictionOf(vector: FeatureVector, generation: string, offset: number)
     provider: 'cpu',
     batch_rows: 256,
     scored_at: NOW,
+    answer: 'scored',
   }
 }
 

@@ -96,6 +96,7 @@ await consumer.run({
         provider: 'cpu',
         batch_rows: rows.length,
         scored_at: Date.now(),
+        answer: 'scored',
       }
       messages.push({ key: message.key, value: await registry.encode(schemaId, prediction) })
     }

@@ -33,6 +33,13 @@ interface Sums {
   retries: number
   busy_ms: number
   largest_batch: number
+  released_full: number
+  released_drained: number
+  released_deadline: number
+  released_linger: number
+  longest_wait_ms: number
+  mean_fill: number
+  ready_epoch: number
 }
 
 const nothing = (): Sums => ({
@@ -43,6 +50,13 @@ const nothing = (): Sums => ({
   retries: 0,
   busy_ms: 0,
   largest_batch: 0,
+  released_full: 0,
+  released_drained: 0,
+  released_deadline: 0,
+  released_linger: 0,
+  longest_wait_ms: 0,
+  mean_fill: 0,
+  ready_epoch: -1,
 })
 
 export function startStageReport(options: StageReportOptions): Started<StageReport> {
