@@ -48,10 +48,16 @@ export async function keepLedger(deps: LedgerDeps): Promise<LedgerVerdict> {
     predictions: await storedOffsets(clickhouse, 'predictions', pipeline.name, generations.predictions ?? ''),
     deadLetters: await storedOffsets(clickhouse, 'dead_letters', pipeline.name, generations['dead-letters'] ?? ''),
   }
+  const topics = {
+    events: pipeline.event.topic,
+    features: stageTopic(pipeline.name, 'features'),
+    predictions: stageTopic(pipeline.name, 'predictions'),
+    deadLetters: stageTopic(pipeline.name, 'dead-letters'),
+  }
   const verdicts: LaneVerdict[] = []
   const unstoredLabels = new Set<string>()
   for (let partition = 0; partition < deps.partitions; partition++) {
-    const logs = await readLane(deps, partition, inputs, generations)
+    const logs = await readLane(deps.reader, topics, partition, inputs, generations)
     const none = new Float64Array(0)
     const stored = {
       predictions: rows.predictions.get(partition) ?? none,
@@ -79,8 +85,18 @@ export async function keepLedger(deps: LedgerDeps): Promise<LedgerVerdict> {
   }
 }
 
-async function readLane(
-  { reader, pipeline }: LedgerDeps,
+/** The topics of a lane; without `features` predictions are made from events. */
+interface LaneTopicNames {
+  readonly events: string
+  readonly features: string | null
+  readonly predictions: string
+  readonly deadLetters: string
+}
+
+/** `inputs` says what the topics that dead letters name are. Rows are not read. */
+export async function readLane(
+  reader: LogReader,
+  topics: LaneTopicNames,
   partition: number,
   inputs: ReadonlyMap<string, LedgerInput>,
   generations: Generations,
@@ -92,13 +108,16 @@ async function readLane(
     for await (const set of reader.read(topic, partition, start, end, { isolation })) collector.add(set)
     return collector.columns()
   }
-  const topic = (name: 'features' | 'predictions' | 'dead-letters'): string => stageTopic(pipeline.name, name)
+  const { features } = topics
   return {
     partition,
-    events: await read(pipeline.event.topic, collectEvents()),
-    features: await read(topic('features'), collectVectors(events, events)),
-    predictions: await read(topic('predictions'), collectVectors(events, generations.features ?? '')),
-    deadLetters: await read(topic('dead-letters'), collectDeadLetters(inputs, generations)),
+    events: await read(topics.events, collectEvents()),
+    features: features === null ? null : await read(features, collectVectors(events, events)),
+    predictions: await read(
+      topics.predictions,
+      collectVectors(events, features === null ? events : (generations.features ?? '')),
+    ),
+    deadLetters: await read(topics.deadLetters, collectDeadLetters(inputs, generations)),
     stored: null,
   }
 }
