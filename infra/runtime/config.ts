@@ -183,6 +183,15 @@ export const STAGE = {
       max: 1_073_741_824,
     },
   ),
+  maxMemoryBytes: integerVariable(
+    'MILLRACE_MAX_MEMORY_BYTES',
+    'Resident memory that the process stays below without its models: fetched bytes of all partitions take a quarter of what is above 256 MiB',
+    536_870_912,
+    {
+      min: 301_989_888,
+      max: 1_099_511_627_776,
+    },
+  ),
   progressTimeoutMs: integerVariable(
     'MILLRACE_PROGRESS_TIMEOUT_MS',
     'A process with records to work on that has done nothing for this long, and waits for nothing, ends, ms',

@@ -25,13 +25,13 @@ export interface StageLanes {
 
 /** A member of the group with the stage's settings; an operator may pause its partitions. */
 export function joinStageGroup(
-  { brokers, clock, config, pausable }: StageContext,
+  { brokers, clock, config, laneMemory, pausable }: StageContext,
   { name, group, topic, logger }: StageLanes,
   hooks: LaneHooks,
   onRetentionLost: (range: LostRange) => Promise<number>,
   maxBatchesOut?: number,
 ): Promise<Started<LaneSource & PartitionPauses>> {
-  const { start, maxLaneBytes, commitIntervalMs, sessionTimeoutMs, memberId } = config
+  const { start, commitIntervalMs, sessionTimeoutMs, memberId } = config
   return pausable(
     topic,
     startLaneSource({
@@ -42,7 +42,7 @@ export function joinStageGroup(
       topic,
       start,
       hooks,
-      maxLaneBytes,
+      maxLaneBytes: laneMemory.share,
       commitIntervalMs,
       sessionTimeoutMs,
       ...(maxBatchesOut === undefined ? {} : { maxBatchesOut }),

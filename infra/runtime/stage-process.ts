@@ -26,6 +26,7 @@ import { createKafkaClient, type KafkaClient } from './kafka/kafka-client.ts'
 import { createLogReader, type LogReader } from './kafka/log-reader.ts'
 import { createIdempotentWriter } from './kafka/producer/idempotent-writer.ts'
 import type { RecordWriter } from './kafka/record-writer.ts'
+import { createLaneMemory, type LaneMemory } from './lane-memory.ts'
 import { aborted } from './lifecycle/aborted.ts'
 import { createPartitionControl } from './lifecycle/partition-control.ts'
 import { untilDone } from './lifecycle/retry.ts'
@@ -54,6 +55,8 @@ export interface StageContext {
   readonly logger: Logger
   readonly metrics: Metrics
   readonly queuedBytes: GaugeOf<'hop'>
+  /** Of everything that is fetched by lanes. */
+  readonly laneMemory: LaneMemory
   /** How `retry` errors of start-up and of hops are spaced. */
   readonly retry: Backoff
   /** Starts a part, again and again while it fails with `retry`; parts are stopped in reverse order. */
@@ -165,6 +168,7 @@ async function runUntilStopped(
       logger,
       metrics,
       queuedBytes: metrics.gauge('millrace_queued_bytes', 'Fetched and not yet taken', ['hop']),
+      laneMemory: createLaneMemory(config),
       retry: RETRY,
       start: begin,
       async pausable(topic, starting) {

@@ -14,6 +14,8 @@ import { appended, columnsOf } from '../support/record-columns.ts'
 
 const DEADLINE = { deadlineMs: 10_000 }
 const VALUE_BYTES = 1_000
+/** Of two fetches, with what they cost beside their records. */
+const MAX_LANE_BYTES = 10_000
 
 interface Ask {
   readonly node: number
@@ -97,7 +99,7 @@ function brokers(leaders: Map<number, number>) {
   return { connections, asked, next, waiting: () => waiting.length }
 }
 
-function fetcherOf(leaders: Map<number, number>, partitions: readonly number[], maxLaneBytes = 10_000) {
+function fetcherOf(leaders: Map<number, number>, partitions: readonly number[]) {
   const lanes = partitions.map((partition): OwnedLane => {
     const lane = ownedLane('t', partition, 'id', 0)
     lane.records.begin(0)
@@ -114,7 +116,7 @@ function fetcherOf(leaders: Map<number, number>, partitions: readonly number[], 
     clock: systemClock,
     logger: silentLogger,
     topic: 't',
-    maxLaneBytes,
+    maxLaneBytes: () => MAX_LANE_BYTES,
     lanes: () => lanes,
     isPaused: (partition) => paused.has(partition),
     async refresh() {
@@ -130,7 +132,7 @@ function fetcherOf(leaders: Map<number, number>, partitions: readonly number[], 
 }
 
 test('the next fetch is on its way while records wait, until a partition is full', async () => {
-  const { next, lanes, fetcher, waiting } = fetcherOf(new Map([[0, 1]]), [0], 2 * VALUE_BYTES)
+  const { next, lanes, fetcher, waiting } = fetcherOf(new Map([[0, 1]]), [0])
   const [lane] = lanes
   for (const offset of [0, 1]) {
     const request = await next()
@@ -146,7 +148,7 @@ test('the next fetch is on its way while records wait, until a partition is full
 })
 
 test('a partition that holds as much as it may is fetched on to the offset that it has to reach', async () => {
-  const { next, lanes, fetcher, waiting } = fetcherOf(new Map([[0, 1]]), [0], 2 * VALUE_BYTES)
+  const { next, lanes, fetcher, waiting } = fetcherOf(new Map([[0, 1]]), [0])
   const [lane] = lanes
   if (lane !== undefined) lane.reach = 5
   for (let offset = 0; offset < 5; offset++) {

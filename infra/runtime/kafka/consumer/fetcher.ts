@@ -17,7 +17,7 @@ export interface FetcherOptions {
   readonly clock: Clock
   readonly logger: Logger
   readonly topic: string
-  readonly maxLaneBytes: number
+  maxLaneBytes(): number
   lanes(): Iterable<OwnedLane>
   isPaused(partition: number): boolean
   /** Reads the metadata of the topic again. */
@@ -47,6 +47,8 @@ interface LeaderLoop {
   wake: () => void
 }
 
+/** What a lane may hold is at least so many fetches. */
+const FETCHES_HELD = 4
 const POLL_WAIT_MS = 250
 const POLL_BYTES = 16_777_216
 const MAX_FETCH_BYTES = 2 ** 28
@@ -57,7 +59,7 @@ const MAX_ABOVE_END = 20
 const BACKOFF = { baseMs: 50, maxMs: 2_000 }
 
 export function createFetcher(options: FetcherOptions): Fetcher {
-  const { connections, clock, logger, topic, maxLaneBytes } = options
+  const { connections, clock, logger, topic } = options
   const stopping = new AbortController()
   const loops = new Map<number, LeaderLoop>()
   let refreshing = false
@@ -67,6 +69,10 @@ export function createFetcher(options: FetcherOptions): Fetcher {
   const isFetchable = (lane: OwnedLane): boolean =>
     lane.state === 'flowing' &&
     !(lane.fetching || lane.stale || lane.locating || lane.full || options.isPaused(lane.partition))
+
+  /** One fetch may go above what a lane may hold, and the more its records are compressed: not by much. */
+  const askedBytes = ({ fetchBytes }: OwnedLane): number =>
+    fetchBytes > FETCH_BYTES ? fetchBytes : Math.min(fetchBytes, Math.ceil(options.maxLaneBytes() / FETCHES_HELD))
 
   /** In turns, because a broker fills its answer in the order of the request; first who needs a large answer. */
   function pick(loop: LeaderLoop): OwnedLane[] {
@@ -137,7 +143,7 @@ export function createFetcher(options: FetcherOptions): Fetcher {
     const partitions = [...asked.values()].map(({ lane, offset }) => ({
       partition: lane.partition,
       offset,
-      maxBytes: lane.fetchBytes,
+      maxBytes: askedBytes(lane),
     }))
     const largest = Math.max(maxBytes, lanes[0]?.fetchBytes ?? 0)
     const limits = { isolation: 'read_committed', maxWaitMs, minBytes: 1, maxBytes: largest } as const
@@ -215,7 +221,7 @@ export function createFetcher(options: FetcherOptions): Fetcher {
     lane.fetchBytes = FETCH_BYTES
     lane.aboveEnd = 0
     records.accept(set, clock.monotonic())
-    lane.full = records.heldBytes >= maxLaneBytes && records.fetchAt >= lane.reach
+    lane.full = records.heldBytes >= options.maxLaneBytes() && records.fetchAt >= lane.reach
     options.onRecords()
     return true
   }

@@ -13,6 +13,11 @@ interface Chunk {
 
 /** Offsets and timestamps as doubles, positions and lengths of keys, values and headers. */
 const COLUMN_BYTES = 2 * 8 + 6 * 4
+/**
+ * What a fetch costs beside, and the batch that it is handed out as: views and their memory, as measured. A lane that waits is fetched
+ * record by record, and holds more of this than of records.
+ */
+const CHUNK_BYTES = 6_144
 
 /**
  * The records of one assigned partition between fetch and commit, in offset order:
@@ -139,7 +144,7 @@ export function createLane(topic: string, partition: number, generation: string)
     accept(set, now) {
       fetchAt = set.nextOffset
       if (set.length > 0) {
-        const memory = set.values.bytes.length + set.length * COLUMN_BYTES
+        const memory = CHUNK_BYTES + set.values.bytes.length + set.length * COLUMN_BYTES
         chunks.push({ set, memory, arrivedAt: now })
         heldBytes += memory
         queuedRows += set.length

@@ -26,8 +26,11 @@ export interface LaneSourceOptions {
   /** Where a partition begins for which the group has no position; decided once, and committed before the first fetch. */
   readonly start: Start
   readonly hooks: LaneHooks
-  /** A partition is not fetched while more than this is in memory for it; one fetch may go above. */
-  readonly maxLaneBytes: number
+  /**
+   * A partition is not fetched while more than this is in memory for it; one fetch may go above. A function is told how many
+   * partitions the source has, and asked again and again.
+   */
+  readonly maxLaneBytes: number | ((owned: () => number) => () => number)
   readonly commitIntervalMs: number
   /** Of one partition at once. Default 4. */
   readonly maxBatchesOut?: number
@@ -68,7 +71,7 @@ const DEFAULTS = { maxBatchesOut: 4, sessionTimeoutMs: 6_000, drainTimeoutMs: 30
 /** Joins the group. Rejects with `unknown_topic` (crash), or a `retry` error while the brokers are away. */
 export async function startLaneSource(given: LaneSourceOptions): Promise<Started<LaneSource & PartitionPauses>> {
   const options = { ...DEFAULTS, ...given }
-  const { connections, clock, group, topic, hooks, observer, maxLaneBytes } = options
+  const { connections, clock, group, topic, hooks, observer } = options
   const logger = options.logger.child({ group, topic })
   const log = await readTopic(connections, group, topic, () => {
     // the leader's JoinGroup alone begins a rebalance
@@ -77,6 +80,8 @@ export async function startLaneSource(given: LaneSourceOptions): Promise<Started
   const reader = createLogReader({ connections, clock })
   const paused = new Set<number>()
   let failed = false
+  const { maxLaneBytes: bound } = options
+  const maxLaneBytes = typeof bound === 'number' ? () => bound : bound(() => lanes.owned().length)
 
   const fail = (error: unknown): void => {
     failed = true
@@ -195,7 +200,7 @@ export async function startLaneSource(given: LaneSourceOptions): Promise<Started
   function moved(lane: OwnedLane): void {
     const { records } = lane
     if (records.batchesOut === 0) lane.idle?.()
-    if (lane.full && records.heldBytes <= maxLaneBytes / 2) {
+    if (lane.full && records.heldBytes <= maxLaneBytes() / 2) {
       lane.full = false
       fetcher.route()
     }
