@@ -19,6 +19,8 @@ const VENDORS = {
   'onnxruntime-node': '^(inference/models/onnx-session\\.ts$|infra/bench/)',
   pino: '^infra/runtime/telemetry/logger\\.ts$',
   'prom-client': '^infra/runtime/telemetry/metrics\\.ts$',
+  '@aws-sdk/client-s3': '^inference/models/store/s3-store\\.ts$',
+  yaml: '^inference/models/import/mlflow\\.ts$',
   commander: '^infra/cli/',
   'log-update': '^infra/cli/',
   chdb: '^infra/local/clickhouse/engine\\.ts$',
