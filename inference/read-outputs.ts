@@ -1,5 +1,6 @@
 import type { DeadLetterReason } from '../schemas/dead-letter-reasons.ts'
 import type { CompiledModelChoice } from '../schemas/pipeline/compiled.ts'
+import { outputTensorOf, tensorOfOutput } from '../schemas/pipeline/manifest/model-output.ts'
 import type { ModelManifest } from '../schemas/pipeline/manifest.ts'
 
 /** What a model's output row says. */
@@ -18,27 +19,35 @@ export interface OutputProblem {
 /** Rounding of a float32: a softmax may add up to a little more than 1. */
 const RANGE_SLACK = 1e-6
 
-/** Checks an output row [manifest.output.width] and picks the score that the pipeline asks for. */
+/**
+ * Checks an output row [manifest.output.width] and picks the score that the pipeline asks for, which it counts within the
+ * tensor that it names; so is the largest, whose name is the label.
+ */
 export function readOutputs(
   manifest: ModelManifest,
   choice: CompiledModelChoice,
   row: Float32Array,
 ): { readonly ok: true; readonly answer: Answer } | { readonly ok: false; readonly problem: OutputProblem } {
-  const { tensor, range, classes } = manifest.output
-  let largest = 0
+  const { range, classes } = manifest.output
+  const { offset, width } = outputTensorOf(manifest.output, choice.output.tensor)
+  const nameOf = (at: number): string => {
+    const tensor = tensorOfOutput(manifest.output, at)
+    return `${tensor.name}[${at - tensor.offset}]`
+  }
+  let largest = offset
   for (let at = 0; at < row.length; at++) {
     const value = row[at] as number
     if (!Number.isFinite(value)) {
-      return { ok: false, problem: { reason: 'output_not_finite', message: `${tensor}[${at}] is ${value}` } }
+      return { ok: false, problem: { reason: 'output_not_finite', message: `${nameOf(at)} is ${value}` } }
     }
     if (range !== null && !withinRange(value, range)) {
-      const message = `${tensor}[${at}] is ${value}, outside ${range[0]} to ${range[1]}`
+      const message = `${nameOf(at)} is ${value}, outside ${range[0]} to ${range[1]}`
       return { ok: false, problem: { reason: 'output_out_of_range', message } }
     }
-    if (value > (row[largest] as number)) largest = at
+    if (at >= offset && at < offset + width && value > (row[largest] as number)) largest = at
   }
   const { index } = choice.output
-  const score = row[index === 'max' ? largest : index] as number
+  const score = row[index === 'max' ? largest : offset + index] as number
   return { ok: true, answer: { score, label: classes?.[largest] ?? null, outputs: Array.from(row) } }
 }
 

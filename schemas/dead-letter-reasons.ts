@@ -16,6 +16,8 @@ const DEAD_LETTER_REASONS = {
   step_error: "the pipeline's own code threw on this record, twice",
   no_truth: 'the label says nothing about its event yet',
   feature_width: 'the vector has another number of features than its feature set',
+  feature_out_of_range: 'a feature is outside the range that the model was made for',
+  feature_not_whole: 'a feature that the model takes as a whole number is none, or too large to be exact',
   output_not_finite: 'the model answered NaN or an infinity',
   output_out_of_range: 'the model answered outside the range that its manifest declares',
   model_error: 'the model failed on this record, alone as well as in its batch',

@@ -69,8 +69,19 @@ function noModel({ features, featureSet }: CompiledPipeline) {
     name: 'none',
     version: '1',
     sha256: '0'.repeat(64),
-    input: { tensor: 'features', features: featureSet.features, missing: 'nan' },
-    output: { tensor: 'probabilities', width: OUTPUT_WIDTH, range: [0, 1], classes: null },
+    input: {
+      tensors: [{ name: 'features', type: 'float32', columns: [...featureSet.features.keys()] }],
+      features: featureSet.features,
+      ranges: featureSet.features.map(() => null),
+      missing: 'nan',
+      batch: null,
+    },
+    output: {
+      tensors: [{ name: 'probabilities', width: OUTPUT_WIDTH, offset: 0 }],
+      width: OUTPUT_WIDTH,
+      range: [0, 1],
+      classes: null,
+    },
   }
   const model = { manifest, width, run: async (rows: Float32Array) => new Float32Array((rows.length / width) * 2) }
   return { find: (digest: string) => (digest === featureSet.digest ? model : null), rescan: async () => {} }

@@ -47,13 +47,15 @@ export function explainMisfit(pipeline: CompiledPipeline, manifest: ModelManifes
     problems.push({ file, path: 'input.features', message })
   }
   const { tensor, index } = model.output
-  if (manifest.output.tensor !== tensor) {
-    const message = `the model's output is ${manifest.output.tensor}, the pipeline reads ${tensor}`
-    problems.push({ file, path: 'output.tensor', message })
-  }
-  if (index !== 'max' && index >= manifest.output.width) {
-    const message = `the pipeline reads output ${index}, the model has ${manifest.output.width}, counted from 0`
-    problems.push({ file, path: 'output.width', message })
+  const { tensors } = manifest.output
+  const read = tensors.find(({ name }) => name === tensor)
+  const place = tensors.length > 1 ? `output.tensors[${tensors.findIndex(({ name }) => name === tensor)}]` : 'output'
+  if (read === undefined) {
+    const message = `the model's output is ${tensors.map(({ name }) => name).join(', ')}, the pipeline reads ${tensor}`
+    problems.push({ file, path: tensors.length > 1 ? 'output.tensors' : 'output.tensor', message })
+  } else if (index !== 'max' && index >= read.width) {
+    const message = `the pipeline reads output ${index}, the model has ${read.width}, counted from 0`
+    problems.push({ file, path: `${place}.width`, message })
   }
   return problems
 }

@@ -1,18 +1,22 @@
 /** A model version is a folder with the model file and its manifest.json, which says what the model takes and gives. */
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from 'node:fs'
 import path from 'node:path'
 import type { FeatureSet } from './compiled.ts'
 import { type Cursor, cursor } from './cursor.ts'
 import { featureSetOf } from './feature-set.ts'
+import { type GoldenRow, readGoldenRows } from './manifest/golden-rows.ts'
+import { type ModelInput, readModelInput } from './manifest/model-input.ts'
+import { type ModelOutput, readModelOutput } from './manifest/model-output.ts'
 import { PipelineError, type Problem } from './problems.ts'
 import { readJson } from './read-json.ts'
 
-export interface GoldenRow {
-  /** [features]; null = missing (NaN). */
-  readonly features: readonly (number | null)[]
-  /** [width] */
-  readonly outputs: readonly number[]
+/** A file beside the model file that belongs to it: weights kept apart, as large models have them. */
+export interface ModelFile {
+  /** Relative to the folder, with `/`. */
+  readonly path: string
+  /** SHA-256, hex. */
+  readonly sha256: string
 }
 
 export interface ModelManifest {
@@ -24,27 +28,20 @@ export interface ModelManifest {
   readonly file: string
   /** SHA-256 of the model file, hex. */
   readonly sha256: string
-  readonly task: 'binary' | 'multiclass' | 'regression'
-  readonly input: {
-    readonly tensor: string
-    readonly features: FeatureSet['features']
-    /** Whether NaN is a value to the model, or must never reach it. */
-    readonly missing: 'nan' | 'refuse'
-  }
-  readonly output: {
-    readonly tensor: string
-    /** Outputs per row. */
-    readonly width: number
-    /** Bounds of every output, inclusive; null = any finite number. */
-    readonly range: readonly [low: number, high: number] | null
-    /** Names of the outputs, one each; null = they have none. */
-    readonly classes: readonly string[] | null
-  }
+  /** External data of the model file; with any of them it is loaded from its path. */
+  readonly files: readonly ModelFile[]
+  readonly task: 'binary' | 'multiclass' | 'regression' | 'multi-output'
+  /** Operator domains that the model may use. */
+  readonly domains: readonly string[]
+  readonly input: ModelInput
+  readonly output: ModelOutput
   readonly featureSet: FeatureSet
   /** Event times that the model was trained on, as ISO dates, the end excluded; null = not said. */
   readonly training: { readonly from: string; readonly to: string } | null
   /** Rows with the outputs that the model gave where it was trained. */
   readonly golden: readonly GoldenRow[]
+  /** Most that an output of a golden row may be off, absolute. */
+  readonly tolerance: number
 }
 
 /** Folders of versions (with a manifest, not hidden), in order. Empty when the directory is not there. */
@@ -70,130 +67,139 @@ export function readModelManifest(folder: string): ModelManifest {
   return manifest
 }
 
-/** The bytes of the model file. Throws PipelineError when it is missing or not the file that the manifest describes. */
+/**
+ * The bytes of the model file. Throws PipelineError when it, or a file beside it, is missing, is not the one that the
+ * manifest describes, or is a link that leads out of the folder.
+ */
 export function verifyModelFile(manifest: ModelManifest): Buffer {
-  const file = path.join(manifest.folder, manifest.file)
-  let bytes: Buffer
+  const { folder, files } = manifest
+  const file = path.join(folder, manifest.file)
+  const bytes = reading(file, 'the model file', () => readFileSync(file))
+  requireDigest(file, 'the model file', createHash('sha256').update(bytes).digest('hex'), manifest.sha256)
+  // external data is found beside the model file, wherever a link has it
+  if (files.length > 0) requireInside(folder, file)
+  for (const { path: name, sha256 } of files) {
+    const beside = path.join(folder, name)
+    requireDigest(
+      beside,
+      'the file',
+      reading(beside, 'the file', () => digestOf(beside)),
+      sha256,
+    )
+    requireInside(folder, beside)
+  }
+  return bytes
+}
+
+function reading<T>(file: string, what: string, read: () => T): T {
   try {
-    bytes = readFileSync(file)
+    return read()
   } catch (error) {
-    const message = `the model file cannot be read: ${error instanceof Error ? error.message : String(error)}`
+    const message = `${what} cannot be read: ${error instanceof Error ? error.message : String(error)}`
     throw new PipelineError([{ file, path: '', message }])
   }
-  const actual = createHash('sha256').update(bytes).digest('hex')
-  if (actual === manifest.sha256) return bytes
-  const message = `the model file is not the one its manifest describes: its sha256 is ${actual}, the manifest says ${manifest.sha256}`
+}
+
+function requireDigest(file: string, what: string, actual: string, expected: string): void {
+  if (actual === expected) return
+  const message = `${what} is not the one its manifest describes: its sha256 is ${actual}, the manifest says ${expected}`
   throw new PipelineError([{ file, path: '', message }])
 }
 
+function requireInside(folder: string, file: string): void {
+  const place = path.relative(realpathSync(folder), realpathSync(file))
+  if (place !== '..' && !place.startsWith(`..${path.sep}`) && !path.isAbsolute(place)) return
+  throw new PipelineError([{ file, path: '', message: 'it is a link that leads out of the folder of its version' }])
+}
+
+const CHUNK_BYTES = 1_048_576
+
+/** In pieces: weights may be larger than a buffer can be. */
+function digestOf(file: string): string {
+  const hash = createHash('sha256')
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+  const descriptor = openSync(file, 'r')
+  try {
+    for (let read = readSync(descriptor, chunk); read > 0; read = readSync(descriptor, chunk)) {
+      hash.update(chunk.subarray(0, read))
+    }
+  } finally {
+    closeSync(descriptor)
+  }
+  return hash.digest('hex')
+}
+
+const REQUIRED = ['name', 'version', 'file', 'sha256', 'task', 'input', 'output', 'golden'] as const
+const OPTIONAL = ['training', 'files', 'domains', 'tolerance'] as const
+const TASKS = ['binary', 'multiclass', 'regression', 'multi-output'] as const
+/** ONNX's own operators, under both of their names, and those of classical machine learning. */
+const DOMAINS = ['', 'ai.onnx', 'ai.onnx.ml']
+const GOLDEN_TOLERANCE = 1e-5
+const SHA256 = /^[0-9a-f]{64}$/
+const SHA256_EXPECTED = 'a SHA-256 in hex'
+
 function readManifest(folder: string, root: Cursor): ModelManifest | null {
-  const keys = ['name', 'version', 'file', 'sha256', 'task', 'input', 'output', 'golden'] as const
-  const top = root.object<(typeof keys)[number] | 'training'>(keys, ['training'])
-  const input = top?.input.object(['tensor', 'features', 'missing'])
-  const output = top?.output.object<'tensor' | 'width' | 'range' | 'classes'>(['tensor', 'width'], ['range', 'classes'])
-  if (!top || !input || !output) return null
+  const top = root.object<(typeof REQUIRED)[number] | (typeof OPTIONAL)[number]>(REQUIRED, OPTIONAL)
+  if (!top) return null
   const name = top.name.string(NAME, NAME_EXPECTED)
   const version = top.version.string(NAME, NAME_EXPECTED)
   const file = top.file.string(/^[^/\\]+$/, 'a file name in the same folder')
-  const sha256 = top.sha256.string(/^[0-9a-f]{64}$/, 'a SHA-256 in hex')
-  const task = top.task.oneOf(['binary', 'multiclass', 'regression'])
-  const features = readFeatures(input.features)
-  const tensor = input.tensor.string()
-  const missing = input.missing.oneOf(['nan', 'refuse'])
-  const outputTensor = output.tensor.string()
-  const width = output.width.number((n) => Number.isInteger(n) && n > 0, 'a whole number above 0')
-  const range = readRange(output.range)
-  const classes = output.classes.given ? readNames(output.classes) : null
-  if (classes !== null && width !== null && classes.length !== width) {
-    output.classes.problem(`there are ${classes.length} classes for ${width} outputs`)
-  }
+  const sha256 = top.sha256.string(SHA256, SHA256_EXPECTED)
+  const task = top.task.oneOf(TASKS)
+  const files = readFiles(top.files, file)
+  const domains = top.domains.given
+    ? (top.domains.list() ?? []).flatMap((one) => one.string(/^/, 'a text') ?? [])
+    : DOMAINS
+  const input = readModelInput(top.input)
+  const output = readModelOutput(top.output)
   const training = readTraining(top.training)
-  const golden = readGoldenRows(top.golden, features?.length ?? null, width)
+  const golden = readGoldenRows(top.golden, input?.features.length ?? null, output?.width ?? null)
+  const tolerance = top.tolerance.given
+    ? top.tolerance.number((n) => Number.isFinite(n) && n >= 0, 'a number, 0 or above')
+    : GOLDEN_TOLERANCE
   if (name === null || version === null || file === null || sha256 === null || task === null) return null
-  if (features === null || tensor === null || missing === null || outputTensor === null || width === null) return null
+  if (input === null || output === null || tolerance === null) return null
   return {
     folder,
     name,
     version,
     file,
     sha256,
+    files,
     task,
-    input: { tensor, features, missing },
-    output: { tensor: outputTensor, width, range, classes },
-    featureSet: featureSetOf(features),
+    domains,
+    input,
+    output,
+    featureSet: featureSetOf(input.features),
     training,
     golden,
+    tolerance,
   }
 }
 
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
 export const NAME_EXPECTED = 'a name of letters, digits, dots, dashes and underscores'
 
-function readFeatures(list: Cursor): FeatureSet['features'] | null {
-  const features: FeatureSet['features'][number][] = []
-  const seen = new Set<string>()
-  const members = list.list()
-  if (members === null) return null
-  if (members.length === 0) return list.problem('a model needs at least one feature')
-  for (const member of members) {
-    const feature = member.object<'name' | 'type' | 'values'>(['name', 'type'], ['values'])
-    const name = feature?.name.string() ?? null
-    const type = feature?.type.oneOf(['float32', 'flag', 'category']) ?? null
-    if (!feature || name === null || type === null) continue
-    if (seen.has(name)) feature.name.problem(`the feature ${name} is there twice`)
-    seen.add(name)
-    if (type === 'category') {
-      if (!feature.values.given) feature.values.problem('a category needs its values')
-      features.push({ name, type, values: readNames(feature.values) ?? [] })
-    } else {
-      if (feature.values.given) feature.values.problem('only a category has values')
-      features.push({ name, type })
-    }
+function readFiles(list: Cursor, model: string | null): readonly ModelFile[] {
+  const files: ModelFile[] = []
+  for (const member of list.list() ?? []) {
+    const file = member.object(['path', 'sha256'])
+    const name = file?.path.string(/^[^\\:]+$/, INSIDE) ?? null
+    const sha256 = file?.sha256.string(SHA256, SHA256_EXPECTED) ?? null
+    if (!file || name === null || sha256 === null) continue
+    const known = [model, 'manifest.json', ...files.map((one) => one.path)]
+    if (name.split('/').some((part) => part === '' || part === '.' || part === '..')) {
+      file.path.problem(`${JSON.stringify(name)} is not ${INSIDE}`)
+    } else if (known.includes(name)) file.path.problem(`${name} is there twice`)
+    else files.push({ path: name, sha256 })
   }
-  return features.length === members.length ? features : null
+  return files
 }
+
+const INSIDE = 'a path inside the folder of the version, relative to it'
 
 function readTraining(training: Cursor): ModelManifest['training'] {
   const span = training.given ? Object.fromEntries(training.entries() ?? []) : {}
   const [from, to] = [span['from'], span['to']].map((end) => end?.string(/^\d{4}-\d{2}-\d{2}/, 'an ISO date') ?? null)
   return typeof from === 'string' && typeof to === 'string' ? { from, to } : null
-}
-
-function readNames(list: Cursor): readonly string[] | null {
-  const names: string[] = []
-  for (const member of list.list() ?? []) {
-    const name = member.string(/^/, 'a text')
-    if (name === null) continue
-    if (names.includes(name)) member.problem(`${JSON.stringify(name)} is there twice`)
-    names.push(name)
-  }
-  return names
-}
-
-function readRange(range: Cursor): readonly [number, number] | null {
-  const bounds = range.list()
-  if (bounds === null) return null
-  const [low, high] = bounds.map((bound) => bound.number())
-  if (bounds.length === 2 && typeof low === 'number' && typeof high === 'number' && low <= high) return [low, high]
-  return range.problem('a range is two numbers, the lower first')
-}
-
-function readGoldenRows(list: Cursor, featureCount: number | null, width: number | null): readonly GoldenRow[] {
-  const members = list.list() ?? []
-  if (list.given && members.length === 0) list.problem('at least one golden row is needed, to verify the model with')
-  return members.map((member) => {
-    const row = member.object(['features', 'outputs'])
-    return {
-      features: readRow(row?.features, featureCount, (cell) => (cell.value === null ? null : cell.number())),
-      outputs: readRow(row?.outputs, width, (cell) => cell.number() ?? Number.NaN),
-    }
-  })
-}
-
-function readRow<T>(list: Cursor | undefined, length: number | null, read: (cell: Cursor) => T): readonly T[] {
-  const cells = list?.list() ?? []
-  if (list?.given && length !== null && cells.length !== length) {
-    list.problem(`${cells.length} numbers where ${length} are expected`)
-  }
-  return cells.map(read)
 }

@@ -15,16 +15,26 @@ const MANIFEST: ModelManifest = {
   sha256: '0'.repeat(64),
   task: 'multiclass',
   input: {
-    tensor: 'x',
+    tensors: [{ name: 'x', type: 'float32', columns: [0, 1] }],
     features: [
       { name: 'a', type: 'float32' },
       { name: 'b', type: 'float32' },
     ],
+    ranges: [null, null],
     missing: 'nan',
+    batch: null,
   },
-  output: { tensor: 'y', width: 3, range: [0, 1], classes: ['low', 'middle', 'high'] },
+  output: {
+    tensors: [{ name: 'y', width: 3, offset: 0 }],
+    width: 3,
+    range: [0, 1],
+    classes: ['low', 'middle', 'high'],
+  },
   featureSet: { digest: 'd', features: [] },
   golden: [],
+  tolerance: 1e-5,
+  files: [],
+  domains: [''],
   training: null,
 }
 

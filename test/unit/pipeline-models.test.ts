@@ -43,7 +43,7 @@ test('a manifest is read with its feature set, which is that of the pipeline', (
   const manifest = readModelManifest(path.join(directory, '1'))
   expect(manifest).toMatchObject({ name: 'order-risk', version: '1', task: 'multiclass', training: null })
   expect(manifest.output).toEqual({
-    tensor: 'probabilities',
+    tensors: [{ name: 'probabilities', width: 3, offset: 0 }],
     width: 3,
     range: [0, 1],
     classes: ['accept', 'review', 'refuse'],
@@ -139,10 +139,10 @@ test('everything that is wrong in a manifest is told, with its place', () => {
     manifest.golden = [{ features: [1, null], outputs: [0.1, 'x', 0.2] }]
   })
   expect(problems()).toEqual([
-    '1/manifest.json: extra: unknown key (there are: name, version, file, sha256, task, input, output, golden, training)',
+    '1/manifest.json: extra: unknown key (there are: name, version, file, sha256, task, input, output, golden, training, files, domains, tolerance)',
     '1/manifest.json: file: "../model.onnx" is not a file name in the same folder',
     '1/manifest.json: sha256: "abc" is not a SHA-256 in hex',
-    '1/manifest.json: task: "ranking" is not one of binary, multiclass, regression',
+    '1/manifest.json: task: "ranking" is not one of binary, multiclass, regression, multi-output',
     '1/manifest.json: input.features[1].name: the feature amount is there twice',
     '1/manifest.json: input.features[2].values: a category needs its values',
     '1/manifest.json: input.missing: "zero" is not one of nan, refuse',

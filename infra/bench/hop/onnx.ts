@@ -1,5 +1,5 @@
 /*
- * As much of ONNX's protocol buffers (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) as two small models need.
+ * As much of ONNX's protocol buffers (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) as small models need.
  * A message is fields of `(number << 3) | wire type`: 0 varint, 2 length and bytes, 5 four bytes.
  */
 
@@ -7,6 +7,9 @@ const VARINT = 0
 const BYTES = 2
 const FIXED32 = 5
 const FLOAT = 1
+const INT64 = 7
+/** Of TensorProto.DataLocation. */
+const EXTERNAL = 1
 
 function varint(value: number): Buffer {
   const bytes: number[] = []
@@ -55,20 +58,24 @@ export interface OnnxNode {
 export interface Weights {
   readonly name: string
   readonly shape: readonly number[]
-  readonly values: Float32Array
+  readonly values: Float32Array | BigInt64Array
+  /** File beside the model that holds them, relative to it; nothing of them is in the model then. */
+  readonly external?: string
 }
 
-/** A tensor of float32 [N, width]. */
+/** A tensor [N, width] of float32, or of another type, or of exactly so many rows; width null = [N]. */
 export interface Matrix {
   readonly name: string
-  readonly width: number
+  readonly width: number | null
+  readonly type?: 'float32' | 'int64'
+  readonly rows?: number
 }
 
 export function onnxModel(model: {
   readonly nodes: readonly OnnxNode[]
   readonly weights: readonly Weights[]
-  readonly input: Matrix
-  readonly output: Matrix
+  readonly input: Matrix | readonly Matrix[]
+  readonly output: Matrix | readonly Matrix[]
 }): Buffer {
   const nodes = model.nodes.map(({ operator, domain, inputs, outputs, attributes = {} }) =>
     message(
@@ -80,27 +87,36 @@ export function onnxModel(model: {
       ...(domain === undefined ? [] : [bytes(7, domain)]),
     ),
   )
-  const weights = model.weights.map(({ name, shape, values }) =>
+  const weights = model.weights.map(({ name, shape, values, external }) =>
     message(
       5,
       ...shape.map((size) => int(1, size)),
-      int(2, FLOAT),
+      int(2, values instanceof Float32Array ? FLOAT : INT64),
       bytes(8, name),
-      bytes(9, Buffer.from(values.buffer, values.byteOffset, values.byteLength)),
+      ...(external === undefined
+        ? [bytes(9, Buffer.from(values.buffer, values.byteOffset, values.byteLength))]
+        : [message(13, bytes(1, 'location'), bytes(2, external)), int(14, EXTERNAL)]),
     ),
   )
   const graph = [
     ...nodes,
     bytes(2, 'bench'),
     ...weights,
-    message(11, ...matrix(model.input)),
-    message(12, ...matrix(model.output)),
+    ...[model.input].flat().map((input) => message(11, ...matrix(input))),
+    ...[model.output].flat().map((output) => message(12, ...matrix(output))),
   ]
-  const opset = (domain: string, version: number): Buffer => message(8, bytes(1, domain), int(2, version))
-  return Buffer.concat([int(1, 8), bytes(2, 'millrace'), message(7, ...graph), opset('', 15), opset('ai.onnx.ml', 3)])
+  const domains = [...new Set(['', 'ai.onnx.ml', ...model.nodes.flatMap(({ domain }) => domain ?? [])])]
+  const opsets = domains.map((domain) => message(8, bytes(1, domain), int(2, OPSETS.get(domain) ?? 1)))
+  return Buffer.concat([int(1, 8), bytes(2, 'millrace'), message(7, ...graph), ...opsets])
 }
 
-function matrix({ name, width }: Matrix): readonly Buffer[] {
-  const shape = message(2, message(1, bytes(2, 'N')), message(1, int(1, width)))
-  return [bytes(1, name), message(2, message(1, int(1, FLOAT), shape))]
+const OPSETS: ReadonlyMap<string, number> = new Map([
+  ['', 15],
+  ['ai.onnx.ml', 3],
+])
+
+function matrix({ name, width, type = 'float32', rows }: Matrix): readonly Buffer[] {
+  const batch = message(1, rows === undefined ? bytes(2, 'N') : int(1, rows))
+  const shape = message(2, batch, ...(width === null ? [] : [message(1, int(1, width))]))
+  return [bytes(1, name), message(2, message(1, int(1, type === 'float32' ? FLOAT : INT64), shape))]
 }

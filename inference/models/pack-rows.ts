@@ -1,0 +1,79 @@
+import type { ModelInput } from '../../schemas/pipeline/manifest/model-input.ts'
+import type { Feed, TensorInfo } from './onnx-session.ts'
+
+/** What a run is given; `free` it when the run has settled, not before: its buffers serve again. */
+export interface PackedRows {
+  readonly feeds: readonly Feed[]
+  free(): void
+}
+
+/**
+ * Rows [count, features] float32 as the inputs of a model. Throws RangeError when a feature of an int64 input is no whole
+ * number. The rows of a model with one float32 input in the order of its features are passed on as they are.
+ */
+export type PackRows = (rows: Float32Array, count: number) => PackedRows
+
+export function createPackRows({ tensors, features }: ModelInput, infos: readonly TensorInfo[]): PackRows {
+  const shapes = tensors.map(({ name, columns }) => {
+    const flat = infos.find((info) => info.name === name)?.tensor?.shape.length === 1
+    return (count: number) => (flat ? [count] : [count, columns.length])
+  })
+  const [only] = tensors
+  if (
+    only?.type === 'float32' &&
+    only.columns.length === features.length &&
+    only.columns.every((at, to) => at === to)
+  ) {
+    const { name } = only
+    const shapeOf = shapes[0] as (count: number) => number[]
+    return (rows, count) => ({ feeds: [{ name, data: rows, shape: shapeOf(count) }], free: () => {} })
+  }
+
+  const width = features.length
+  /** Buffers that no run reads. */
+  const idle: Buffers[] = []
+
+  return (rows, count) => {
+    const buffers = idle.pop() ?? tensors.map(() => null)
+    const feeds = tensors.map(({ name, type, columns }, at): Feed => {
+      const length = count * columns.length
+      const own = buffers[at]
+      const known = own != null && own.length >= length ? own : null
+      const buffer = known ?? (type === 'float32' ? new Float32Array(length) : new BigInt64Array(length))
+      buffers[at] = buffer
+      if (buffer instanceof Float32Array) gather(rows, width, count, columns, buffer)
+      else gatherWhole(rows, width, count, columns, buffer)
+      return { name, data: buffer.subarray(0, length), shape: shapes[at]?.(count) ?? [] }
+    })
+    return { feeds, free: () => void idle.push(buffers) }
+  }
+}
+
+/** By tensor, as long as the most rows took. */
+type Buffers = (Float32Array | BigInt64Array | null)[]
+
+function gather(
+  rows: Float32Array,
+  width: number,
+  count: number,
+  columns: readonly number[],
+  target: Float32Array,
+): void {
+  let to = 0
+  for (let row = 0, from = 0; row < count; row++, from += width) {
+    for (const column of columns) target[to++] = rows[from + column] as number
+  }
+}
+
+function gatherWhole(
+  rows: Float32Array,
+  width: number,
+  count: number,
+  columns: readonly number[],
+  target: BigInt64Array,
+): void {
+  let to = 0
+  for (let row = 0, from = 0; row < count; row++, from += width) {
+    for (const column of columns) target[to++] = BigInt(rows[from + column] as number)
+  }
+}
