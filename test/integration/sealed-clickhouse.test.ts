@@ -4,13 +4,14 @@ import { deadLetterRows } from '../../sinks/clickhouse/dead-letter-rows.ts'
 import { labelRows } from '../../sinks/clickhouse/label-rows.ts'
 import { predictionRows } from '../../sinks/clickhouse/prediction-rows.ts'
 import { checkDeduplicationWindows } from '../../sinks/clickhouse/sealed/check-windows.ts'
+import { partOf, pendOf } from '../../sinks/clickhouse/sealed/chunk.ts'
 import { chunkToken, laneName } from '../../sinks/clickhouse/sealed/land-chunk.ts'
 import type { SealedStore } from '../../sinks/clickhouse/sealed/sealed-store.ts'
 import { stageMetricsRows } from '../../sinks/clickhouse/stage-metrics-rows.ts'
 import { emptyDatabase, migratedDatabase, type TestDatabase } from '../support/clickhouse-database.ts'
 import { eventually } from '../support/eventually.ts'
 import { startFaultProxy } from '../support/fault-proxy.ts'
-import { land, marksChunk, marksDdl, marksOf, marksStore, pendOf } from '../support/sealed-table.ts'
+import { land, marksChunk, marksDdl, marksOf, marksStore } from '../support/sealed-table.ts'
 
 // What the sealed-batch protocol counts on, on the real engine. Rows are counted without FINAL: a second copy fails a test.
 
@@ -111,7 +112,7 @@ test('an insert that still runs at the take-over is ended, and the chunk lands o
   await createTable(marksDdl(500))
   const chunk = marksChunk(0, 4)
   const token = chunkToken(LANE, pendOf(chunk))
-  const zombie = store.insert(chunk.lines, { lane: LANE, token }).then(
+  const zombie = store.insert(chunk.body, { lane: LANE, token }).then(
     () => 'answered',
     (error: { message: string }) => error.message,
   )
@@ -125,7 +126,7 @@ test('an insert that still runs at the take-over is ended, and the chunk lands o
 test('an insert that nobody can end, and lands after all, is the same as the one that was sent again', async () => {
   await createTable(marksDdl(300))
   const chunk = marksChunk(0, 4)
-  const zombie = store.insert(chunk.lines, { lane: LANE, token: chunkToken(LANE, pendOf(chunk)) })
+  const zombie = store.insert(chunk.body, { lane: LANE, token: chunkToken(LANE, pendOf(chunk)) })
   await land({ ...store, endInserts: async () => {} }, chunk, { takenOver: true })
   await zombie
   expect(await marksOf(database.client)).toEqual({ rows: 4, offsets: 4 })
@@ -135,7 +136,7 @@ test('a token that is known although its rows are not there: another attempt, an
   const chunk = marksChunk(0, 50)
   // the token wins over the rows, so any others under it leave the table as a killed server may
   const others = marksChunk(1_000, 1_001)
-  await store.insert(others.lines, { lane: LANE, token: chunkToken(LANE, pendOf(chunk)) })
+  await store.insert(others.body, { lane: LANE, token: chunkToken(LANE, pendOf(chunk)) })
   const landed = await land(store, chunk, { takenOver: true })
   expect(landed.attempts).toBe(1)
   expect(await marksOf(database.client)).toEqual({ rows: 51, offsets: 51 })
@@ -143,8 +144,8 @@ test('a token that is known although its rows are not there: another attempt, an
 
 test('partly there: what is missing is inserted, and nothing else', async () => {
   const chunk = marksChunk(0, 64)
-  const there = chunk.lines.filter((_, row) => row % 5 !== 0)
-  await store.insert(there, { lane: LANE, token: 'other' })
+  const there = [...chunk.offsets.keys()].filter((row) => row % 5 !== 0)
+  await store.insert(partOf(chunk, there), { lane: LANE, token: 'other' })
   await land(store, chunk, { takenOver: true })
   expect(await marksOf(database.client)).toEqual({ rows: 64, offsets: 64 })
 })
@@ -152,7 +153,10 @@ test('partly there: what is missing is inserted, and nothing else', async () => 
 test('what was announced by other code: the table decides', async () => {
   const chunk = marksChunk(0, 20)
   const before = marksChunk(0, 20, (offset) => `old ${offset}`)
-  await store.insert(before.lines.slice(0, 15), { lane: LANE, token: chunkToken(LANE, pendOf(before)) })
+  await store.insert(partOf(before, [...before.offsets.keys()].slice(0, 15)), {
+    lane: LANE,
+    token: chunkToken(LANE, pendOf(before)),
+  })
   await land(store, chunk, { takenOver: true, pend: pendOf(before) })
   expect(await marksOf(database.client)).toEqual({ rows: 20, offsets: 20 })
 })

@@ -50,16 +50,23 @@ export function memoryTable({ fault = () => 'ok', refuses = () => false }: Memor
     rows,
     inserts,
     settle,
-    async insert(lines, { lane, token }) {
-      const coming = lines.map((line) => {
-        const { kafka_partition: partition, kafka_offset: offset } = JSON.parse(line) as Record<string, number>
-        return { partition: partition as number, offset: offset as number, token }
-      })
-      inserts.push({ token, rows: lines.length })
+    async insert(body, { lane, token }) {
+      // what still runs reads the body when it lands: nobody may have written into it meanwhile
+      const read = (): StoredCopy[] =>
+        body
+          .toString()
+          .trimEnd()
+          .split('\n')
+          .map((line) => {
+            const { kafka_partition: partition, kafka_offset: offset } = JSON.parse(line) as Record<string, number>
+            return { partition: partition as number, offset: offset as number, token }
+          })
+      const coming = read()
+      inserts.push({ token, rows: coming.length })
       const land = (): void => {
         if (tokens.has(token)) return
         tokens.add(token)
-        rows.push(...coming)
+        rows.push(...read())
       }
       const how = fault('insert')
       if (how === 'absent') throw lost()

@@ -2,6 +2,7 @@ import type { AvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import type { Clock } from '../../infra/runtime/clock.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
 import type { ColumnBatch } from '../../infra/runtime/kafka/consumer/column-batch.ts'
+import { createSpareMemory } from '../../infra/runtime/spare-memory.ts'
 import type { ChunkLimits } from '../../sinks/clickhouse/sealed/chunk.ts'
 import { type EncodedResult, unstored } from '../../sinks/clickhouse/sealed/encode-row.ts'
 import { createInsertPace } from '../../sinks/clickhouse/sealed/insert-pace.ts'
@@ -26,6 +27,9 @@ export interface SealedPartition {
 export function sealedPartition(log: readonly string[]): SealedPartition {
   return { log, committed: { offset: 0, metadata: '' }, letters: [] }
 }
+
+/** Of all owners in a process: what one gives back, the next uses. */
+const SPARE = createSpareMemory(1_048_576)
 
 export interface OwnerOptions {
   readonly table: MemoryTable
@@ -137,14 +141,15 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
       },
       store: {
         ...table,
-        async insert(lines, name) {
+        async insert(body, name) {
           step('before insert')
-          await table.insert(lines, name)
+          await table.insert(body, name)
           step('after insert')
         },
       },
       limits: { maxRows: 4, maxBytes: 10_000, lingerMs: 5, ...options.limits },
       pace: createInsertPace({ perSecond: 1_000_000, share: () => 1 }),
+      memory: SPARE,
       retry: { baseMs: 1, maxMs: 2 },
       clock,
       observer: {

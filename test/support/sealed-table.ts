@@ -1,7 +1,8 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { jsonRow } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { retryable } from '../../infra/runtime/errors.ts'
-import { type Chunk, chunkHash, openChunk } from '../../sinks/clickhouse/sealed/chunk.ts'
+import { createSpareMemory } from '../../infra/runtime/spare-memory.ts'
+import { type Chunk, openChunk, pendOf } from '../../sinks/clickhouse/sealed/chunk.ts'
 import { type Landed, landChunk } from '../../sinks/clickhouse/sealed/land-chunk.ts'
 import type { Pend } from '../../sinks/clickhouse/sealed/pend.ts'
 import { createSealedStore, type SealedStore } from '../../sinks/clickhouse/sealed/sealed-store.ts'
@@ -28,7 +29,7 @@ SETTINGS non_replicated_deduplication_window = 10000`
 export function marksChunk(a: number, b: number, textOf: (offset: number) => string = String): Chunk {
   const count = b - a
   const batch = memoryBatch({ topic: 't', partition: 0, offsets: Array.from({ length: count }, (_, at) => a + at) })
-  const open = openChunk({ maxRows: count, maxBytes: 100_000_000, lingerMs: 0 }, null)
+  const open = openChunk({ maxRows: count, maxBytes: 100_000_000, lingerMs: 0 }, null, createSpareMemory(0))
   for (let index = 0; index < count; index++) {
     const offset = a + index
     const row = {
@@ -42,14 +43,6 @@ export function marksChunk(a: number, b: number, textOf: (offset: number) => str
   }
   return open.close(a)
 }
-
-export const pendOf = (chunk: Chunk): Pend => ({
-  a: chunk.a,
-  b: chunk.b,
-  rows: chunk.lines.length,
-  hash: chunkHash(chunk.lines),
-  attempt: 0,
-})
 
 export interface LandOptions {
   readonly takenOver?: boolean

@@ -1,14 +1,16 @@
 import { expect, test } from 'vitest'
 import { rejected } from '../../infra/runtime/errors.ts'
+import { createSpareMemory } from '../../infra/runtime/spare-memory.ts'
 import { rangeCheck } from '../../sinks/clickhouse/column-types.ts'
 import { checkDeduplicationWindows } from '../../sinks/clickhouse/sealed/check-windows.ts'
-import { type ChunkLimits, chunkHash, type EncodedRow, openChunk } from '../../sinks/clickhouse/sealed/chunk.ts'
+import { type ChunkLimits, chunkHash, type EncodedRow, openChunk, partOf } from '../../sinks/clickhouse/sealed/chunk.ts'
 import { createInsertPace } from '../../sinks/clickhouse/sealed/insert-pace.ts'
 import { chunkToken, landChunk, laneName, nextStep } from '../../sinks/clickhouse/sealed/land-chunk.ts'
 import { decodeMetadata, encodeMetadata, type Pend } from '../../sinks/clickhouse/sealed/pend.ts'
 import { memoryBatch } from '../support/memory-kafka.ts'
 import { type MemoryTableOptions, memoryTable, type TableFault } from '../support/memory-table.ts'
 
+const SPARE = createSpareMemory(0)
 const LIMITS: ChunkLimits = { maxRows: 3, maxBytes: 1_000, lingerMs: 100 }
 const batch = memoryBatch({ topic: 't', partition: 2, offsets: [10, 11, 14, 15, 16, 17] })
 const rowAt = (offset: number, change: Partial<EncodedRow> = {}): EncodedRow => ({
@@ -21,7 +23,7 @@ const rowAt = (offset: number, change: Partial<EncodedRow> = {}): EncodedRow => 
 })
 
 function chunkOf(count: number, changes: readonly Partial<EncodedRow>[] = []) {
-  const open = openChunk({ ...LIMITS, maxRows: 100 }, null)
+  const open = openChunk({ ...LIMITS, maxRows: 100 }, null, SPARE)
   for (let index = 0; index < count; index++) {
     open.addRow(batch, index, rowAt(batch.offset(index), changes[index] ?? {}), 0)
   }
@@ -29,7 +31,7 @@ function chunkOf(count: number, changes: readonly Partial<EncodedRow>[] = []) {
 }
 
 test('a chunk is full by rows or by bytes, and reaches from where the partition stands to behind its last record', () => {
-  const open = openChunk(LIMITS, null)
+  const open = openChunk(LIMITS, null, SPARE)
   expect(open.since).toBeNull()
   for (const index of [0, 1]) expect(open.addRow(batch, index, rowAt(batch.offset(index)), 5)).toBe(true)
   expect([open.isFull(), open.since, open.rows]).toEqual([false, 5, 2])
@@ -37,24 +39,35 @@ test('a chunk is full by rows or by bytes, and reaches from where the partition 
   expect(open.isFull()).toBe(true)
   expect(open.close(9)).toMatchObject({ a: 9, b: 15, records: 3, offsets: [10, 11] })
 
-  const small = openChunk({ ...LIMITS, maxBytes: 60 }, null)
+  const small = openChunk({ ...LIMITS, maxBytes: 60 }, null, SPARE)
   expect(small.addRow(batch, 0, rowAt(10), 0)).toBe(true)
   expect(small.addRow(batch, 1, rowAt(11), 0)).toBe(false)
-  expect(small.close(10)).toMatchObject({ b: 11, lines: [rowAt(10).line] })
+  const { b, body } = small.close(10)
+  expect([b, body.toString()]).toEqual([11, `${rowAt(10).line}\n`])
 })
 
 test('a single row above the bound is a chunk of its own, and rows of many table partitions do not come together', () => {
-  const open = openChunk({ ...LIMITS, maxBytes: 1 }, null)
+  const open = openChunk({ ...LIMITS, maxBytes: 1 }, null, SPARE)
   expect(open.addRow(batch, 0, rowAt(10), 0)).toBe(true)
   expect(open.isFull()).toBe(true)
-  const many = openChunk({ ...LIMITS, maxRows: 1_000 }, null)
+  const many = openChunk({ ...LIMITS, maxRows: 1_000 }, null, SPARE)
   const wide = memoryBatch({ topic: 't', partition: 0, offsets: Array.from({ length: 20 }, (_, at) => at) })
   const taken = Array.from({ length: 20 }, (_, at) => many.addRow(wide, at, rowAt(at, { tablePartition: at }), 0))
   expect(taken.filter(Boolean)).toHaveLength(16)
 })
 
+test('rows lie in one piece of memory, in their order, however often it has to grow', () => {
+  const open = openChunk({ ...LIMITS, maxRows: 1_000, maxBytes: 10_000_000 }, null, SPARE)
+  const lines = Array.from({ length: 6 }, (_, at) => `${'é'.repeat(30_000 * at)}${at}`)
+  for (const [index, line] of lines.entries()) open.addRow(batch, index, { ...rowAt(0), line }, 0)
+  const chunk = open.close(10)
+  expect(chunk.body.toString()).toBe(lines.map((line) => `${line}\n`).join(''))
+  expect(partOf(chunk, [0, 3, 5]).toString()).toBe(`${lines[0]}\n${lines[3]}\n${lines[5]}\n`)
+  expect(chunk.memory.length).toBeLessThan(2 * chunk.body.length)
+})
+
 test('a chunk that was announced takes its records whatever the limits say, over a gap too', () => {
-  const open = openChunk({ ...LIMITS, maxRows: 1 }, 17)
+  const open = openChunk({ ...LIMITS, maxRows: 1 }, 17, SPARE)
   for (let index = 0; index < 4; index++) {
     expect(open.isFull()).toBe(false)
     expect(open.addRow(batch, index, rowAt(batch.offset(index)), 0)).toBe(true)
@@ -110,7 +123,7 @@ async function land(
   const waiting = [...faults]
   const table = memoryTable({ ...options, fault: (what) => (what === 'insert' ? (waiting.shift() ?? 'ok') : 'ok') })
   const chunk = chunkOf(count, options.changes)
-  const pend = { a: chunk.a, b: chunk.b, rows: count, hash: options.hash ?? chunkHash(chunk.lines), attempt: 0 }
+  const pend = { a: chunk.a, b: chunk.b, rows: count, hash: options.hash ?? chunkHash(chunk), attempt: 0 }
   const announced: Pend[] = []
   const landed = await landChunk(chunk, pend, options.takenOver ?? false, {
     store: table,

@@ -47,13 +47,8 @@ export interface ClickHouseClient {
    * finite are stored as they are; times are epoch milliseconds. Resolves when the server has answered.
    */
   insert(table: string, columns: readonly string[], rows: readonly object[], options?: InsertOptions): Promise<void>
-  /** The same for rows that `jsonRow` has encoded. */
-  insertLines(
-    table: string,
-    columns: readonly string[],
-    lines: readonly string[],
-    options?: InsertOptions,
-  ): Promise<void>
+  /** The same for rows that `jsonRow` has encoded, one a line. Once it has resolved, nothing reads the body any more. */
+  insertBody(table: string, columns: readonly string[], body: Buffer, options?: InsertOptions): Promise<void>
   close(): Promise<void>
 }
 
@@ -112,13 +107,13 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
     }
   }
 
-  const insertLines: ClickHouseClient['insertLines'] = async (table, columns, lines, options = {}) => {
-    if (lines.length === 0) return
+  const insertBody: ClickHouseClient['insertBody'] = async (table, columns, body, options = {}) => {
+    if (body.length === 0) return
     if (columns.length === 0) throw new RangeError('an insert names its columns')
     await call(`insert into ${table}`, async (abort_signal) => {
       const { stream } = await client.exec({
         query: `INSERT INTO ${table} (${columns.join(', ')}) FORMAT JSONEachRow`,
-        values: Readable.from([Buffer.from(lines.join('\n'))], { objectMode: false }),
+        values: Readable.from([body], { objectMode: false }),
         query_id: options.queryId ?? randomUUID(),
         abort_signal,
         clickhouse_settings: {
@@ -149,13 +144,14 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
         return await answer.json<T>()
       }),
 
-    insert: (table, columns, rows, options) => insertLines(table, columns, rows.map(jsonRow), options),
-    insertLines,
+    insert: (table, columns, rows, options) =>
+      insertBody(table, columns, Buffer.from(rows.map(jsonRow).join('\n')), options),
+    insertBody,
     close: () => client.close(),
   }
 }
 
-/** A row as `insertLines` takes it. JSON has no NaN and no infinity: they travel as text, which ClickHouse reads as numbers. */
+/** A row as `insertBody` takes it. JSON has no NaN and no infinity: they travel as text, which ClickHouse reads as numbers. */
 export function jsonRow(row: object): string {
   return JSON.stringify(Object.fromEntries(Object.entries(row).map(([column, value]) => [column, jsonValue(value)])))
 }

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { ColumnBatch } from '../../../infra/runtime/kafka/consumer/column-batch.ts'
 import type { Rejection } from '../../../infra/runtime/kafka/outcome.ts'
+import type { SpareMemory } from '../../../infra/runtime/spare-memory.ts'
 import type { RecordOrigin } from '../stored-row.ts'
+import type { Pend } from './pend.ts'
 
 export interface ChunkLimits {
   readonly maxRows: number
@@ -20,12 +22,9 @@ const CHUNK_CEILING = { rows: 500_000, bytes: 134_217_728 } as const
 /** Rows of more partitions of the table do not go into one chunk: each costs an insert of its own. */
 const MAX_TABLE_PARTITIONS = 16
 
-/** A row that may still be refused: where it came from. */
-export interface RowSource {
-  readonly batch: ColumnBatch
-  readonly index: number
-  readonly origin: RecordOrigin
-}
+/** Of the memory that a chunk begins with. */
+const FIRST_BYTES = 65_536
+const NEW_LINE = 0x0a
 
 export interface RejectedRecord {
   readonly batch: ColumnBatch
@@ -38,11 +37,17 @@ export interface Chunk {
   readonly a: number
   readonly b: number
   readonly records: number
-  /** Encoded rows by ascending offset, and in parallel their offsets and table partitions. */
-  readonly lines: readonly string[]
+  readonly rows: number
+  /** The encoded rows by ascending offset, each with its line end. Text of its own for each would stay until a full collection. */
+  readonly body: Buffer
+  /** What the body lies in. */
+  readonly memory: Buffer
+  /** In parallel: where each row ends in the body, its offset, its table partition, and the record that it came from. */
+  readonly ends: readonly number[]
   readonly offsets: readonly number[]
   readonly tablePartitions: readonly number[]
-  readonly sources: readonly RowSource[]
+  readonly batches: readonly ColumnBatch[]
+  readonly indexes: readonly number[]
   /** Of the column that the table is partitioned by; null without rows or without such a column. */
   readonly times: { readonly from: number; readonly to: number } | null
   readonly rejected: readonly RejectedRecord[]
@@ -78,17 +83,19 @@ export interface OpenChunk {
 }
 
 /** `until` = the end of a chunk that is announced already: it takes every record below, whatever the limits say. */
-export function openChunk(limits: ChunkLimits, until: number | null): OpenChunk {
-  const lines: string[] = []
+export function openChunk(limits: ChunkLimits, until: number | null, spare: Pick<SpareMemory, 'take'>): OpenChunk {
+  const ends: number[] = []
   const offsets: number[] = []
   const tablePartitions: number[] = []
-  const sources: RowSource[] = []
+  const batches: ColumnBatch[] = []
+  const indexes: number[] = []
   const rejected: RejectedRecord[] = []
   const latenciesMs: number[] = []
   const seen = new Set<number>()
   const maxRows = Math.min(limits.maxRows, CHUNK_CEILING.rows)
   const maxBytes = Math.min(limits.maxBytes, CHUNK_CEILING.bytes)
   let times: { from: number; to: number } | null = null
+  let memory: Buffer = Buffer.alloc(0)
   let bytes = 0
   let records = 0
   let b = 0
@@ -100,29 +107,42 @@ export function openChunk(limits: ChunkLimits, until: number | null): OpenChunk 
     since ??= now
   }
 
+  function append(line: string, size: number): void {
+    if (bytes + size > memory.length) {
+      const wanted = Math.min(Math.max(2 * memory.length, FIRST_BYTES), maxBytes)
+      const larger = spare.take(Math.max(wanted, bytes + size))
+      memory.copy(larger, 0, 0, bytes)
+      memory = larger
+    }
+    memory.write(line, bytes)
+    bytes += size
+    memory[bytes - 1] = NEW_LINE
+    ends.push(bytes)
+  }
+
   return {
     get records() {
       return records
     },
     get rows() {
-      return lines.length
+      return ends.length
     },
     get since() {
       return since
     },
     addRow(batch, index, row, now) {
       const size = Buffer.byteLength(row.line) + 1
-      if (until === null && lines.length > 0) {
+      if (until === null && ends.length > 0) {
         const another = !seen.has(row.tablePartition)
         if (bytes + size > maxBytes || (another && seen.size === MAX_TABLE_PARTITIONS)) return false
       }
       pass(batch, index, now)
       seen.add(row.tablePartition)
-      bytes += size
-      lines.push(row.line)
+      append(row.line, size)
       offsets.push(batch.offset(index))
       tablePartitions.push(row.tablePartition)
-      sources.push({ batch, index, origin: row.origin })
+      batches.push(batch)
+      indexes.push(index)
       if (row.latencyMs !== null) latenciesMs.push(row.latencyMs)
       if (row.time !== null) {
         times ??= { from: row.time, to: row.time }
@@ -139,15 +159,19 @@ export function openChunk(limits: ChunkLimits, until: number | null): OpenChunk 
     skipTo(offset) {
       b = offset
     },
-    isFull: () => (until === null ? lines.length + rejected.length >= maxRows || bytes >= maxBytes : b >= until),
+    isFull: () => (until === null ? ends.length + rejected.length >= maxRows || bytes >= maxBytes : b >= until),
     close: (a) => ({
       a,
       b,
       records,
-      lines,
+      rows: ends.length,
+      body: memory.subarray(0, bytes),
+      memory,
+      ends,
       offsets,
       tablePartitions,
-      sources,
+      batches,
+      indexes,
       times,
       rejected,
       latenciesMs,
@@ -156,8 +180,17 @@ export function openChunk(limits: ChunkLimits, until: number | null): OpenChunk 
 }
 
 /** Names the very rows of a chunk, in their order. */
-export function chunkHash(lines: readonly string[]): string {
-  const hash = createHash('sha256')
-  for (const line of lines) hash.update(line).update('\n')
-  return hash.digest('hex').slice(0, 32)
+export function chunkHash({ body }: Pick<Chunk, 'body'>): string {
+  return createHash('sha256').update(body).digest('hex').slice(0, 32)
+}
+
+/** As it is announced first. */
+export function pendOf(chunk: Chunk): Pend {
+  return { a: chunk.a, b: chunk.b, rows: chunk.rows, hash: chunkHash(chunk), attempt: 0 }
+}
+
+/** Some of its rows, as a body. */
+export function partOf({ body, ends }: Chunk, rows: readonly number[]): Buffer {
+  if (rows.length === ends.length) return body
+  return Buffer.concat(rows.map((row) => body.subarray(row === 0 ? 0 : ends[row - 1], ends[row])))
 }

@@ -1,6 +1,6 @@
 import { killPoint } from '#kill-points'
 import { fateOf } from '../../../infra/runtime/errors.ts'
-import { type Chunk, chunkHash } from './chunk.ts'
+import { type Chunk, chunkHash, partOf } from './chunk.ts'
 import type { Pend } from './pend.ts'
 import type { SealedStore } from './sealed-store.ts'
 
@@ -22,6 +22,8 @@ export interface Landed {
   readonly refused: ReadonlyMap<number, string>
   /** How often each offset was there when it was read back last; empty when nothing had to be. */
   readonly stored: ReadonlyMap<number, number>
+  /** All was answered OK at its first try: nobody reads the rows any more. */
+  readonly atOnce: boolean
 }
 
 /** Names everything that this lane inserts. */
@@ -60,8 +62,9 @@ export async function landChunk(chunk: Chunk, pend: Pend, takenOver: boolean, la
   const parts = rowsByTablePartition(chunk)
   let announced = pend
   let stored: ReadonlyMap<number, number> = new Map()
-  const sameRows = !takenOver || chunkHash(chunk.lines) === pend.hash
+  const sameRows = !takenOver || chunkHash(chunk) === pend.hash
   let uncertain = takenOver
+  let atOnce = !takenOver
   let answered = false
 
   async function readBack(): Promise<ReadonlySet<number>> {
@@ -90,10 +93,10 @@ export async function landChunk(chunk: Chunk, pend: Pend, takenOver: boolean, la
     await landing.owned()
     killPoint('sealed-not-inserted')
     try {
-      const lines = rows.length === chunk.lines.length ? chunk.lines : rows.map((row) => chunk.lines[row] as string)
-      await store.insert(lines, { lane, token: tokenOf(rows) })
+      await store.insert(partOf(chunk, rows), { lane, token: tokenOf(rows) })
       killPoint('inserted-unanswered')
     } catch (error) {
+      atOnce = false
       if (fateOf(error) !== 'reject') throw error
       // a view behind the table may have refused what the table has
       const left = await missingOf(rows)
@@ -111,7 +114,7 @@ export async function landChunk(chunk: Chunk, pend: Pend, takenOver: boolean, la
   /** A part of a chunk is halved in the same way each time, so its bounds name its rows. */
   function tokenOf(rows: readonly number[]): string {
     const token = chunkToken(lane, announced)
-    if (rows.length === chunk.lines.length) return token
+    if (rows.length === chunk.rows) return token
     return `${token}/${chunk.offsets[rows[0] as number]}-${chunk.offsets[rows.at(-1) as number]}`
   }
 
@@ -120,7 +123,7 @@ export async function landChunk(chunk: Chunk, pend: Pend, takenOver: boolean, la
       const missing = uncertain ? await readBack() : null
       if (missing !== null) {
         const step = nextStep(missing.size, answered)
-        if (step === 'landed') return { refused, stored }
+        if (step === 'landed') return { refused, stored, atOnce }
         if (step === 'raise') {
           announced = { ...announced, attempt: announced.attempt + 1 }
           await landing.announce(announced)
@@ -131,7 +134,7 @@ export async function landChunk(chunk: Chunk, pend: Pend, takenOver: boolean, la
       }
       answered = false
       for (const rows of parts) await insert(rows, missing)
-      if (!uncertain) return { refused, stored }
+      if (!uncertain) return { refused, stored, atOnce }
       answered = true
     } catch (error) {
       if (fateOf(error) !== 'retry') throw error

@@ -1,6 +1,7 @@
 import type { AvroReader } from '../../../infra/runtime/avro/avro-reader.ts'
 import type { ColumnBatch } from '../../../infra/runtime/kafka/consumer/column-batch.ts'
 import type { Rejection } from '../../../infra/runtime/kafka/outcome.ts'
+import type { RecordOrigin } from '../stored-row.ts'
 import type { OpenChunk } from './chunk.ts'
 import { type EncodedResult, unstored } from './encode-row.ts'
 
@@ -27,6 +28,8 @@ export interface RecordQueue {
   prepare(): Promise<void>
   /** Puts records of the oldest batch into the chunk; `until` = the end of the announced chunk that it has to become. */
   fill(open: OpenChunk, until: number | null, now: number): Filled
+  /** Whose record it is; decodes it again. */
+  originOf(batch: ColumnBatch, index: number): RecordOrigin
 }
 
 export interface RecordQueueOptions<T> {
@@ -86,6 +89,10 @@ export function createRecordQueue<T>({ reader, encode, ended, mayReject }: Recor
       queue.length = 0
       next = 0
       prepared = false
+    },
+    originOf(batch, index) {
+      const result = decode(batch, index)
+      return result !== 'pending' && result.kind === 'row' ? result.row.origin : { origin: null }
     },
     async prepare() {
       const batch = queue[0]

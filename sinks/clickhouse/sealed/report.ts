@@ -1,15 +1,22 @@
+import type { ColumnBatch } from '../../../infra/runtime/kafka/consumer/column-batch.ts'
 import type { SettledRound } from '../../../infra/runtime/kafka/hop/hop-observer.ts'
-import type { Chunk, RejectedRecord, RowSource } from './chunk.ts'
+import type { RecordOrigin } from '../stored-row.ts'
+import type { Chunk, RejectedRecord } from './chunk.ts'
 import { unstored } from './encode-row.ts'
 import type { Landed } from './land-chunk.ts'
 import type { LandedChunk } from './sealed-observer.ts'
 
 /** What the decoder or the store gave up, in the order of the log; not what is there from an earlier attempt. */
-export function rejectedOf(chunk: Chunk, { refused, stored }: Landed): readonly RejectedRecord[] {
+export function rejectedOf(
+  chunk: Chunk,
+  { refused, stored }: Landed,
+  originOf: (batch: ColumnBatch, index: number) => RecordOrigin,
+): readonly RejectedRecord[] {
   const rejected = chunk.rejected.filter(({ batch, index }) => !stored.has(batch.offset(index)))
   for (const [row, message] of refused) {
-    const { batch, index, origin } = chunk.sources[row] as RowSource
-    rejected.push({ batch, index, rejection: unstored('unstorable', message, origin) })
+    const batch = chunk.batches[row] as ColumnBatch
+    const index = chunk.indexes[row] as number
+    rejected.push({ batch, index, rejection: unstored('unstorable', message, originOf(batch, index)) })
   }
   return rejected.sort((a, b) => a.batch.offset(a.index) - b.batch.offset(b.index))
 }
@@ -39,7 +46,7 @@ export function roundOf(
       busyMs,
     },
     news: {
-      rows: chunk.lines.length - refused.size,
+      rows: chunk.rows - refused.size,
       refused: refused.size,
       copies,
       latenciesMs: chunk.latenciesMs,

@@ -5,7 +5,8 @@ import type { ColumnBatch } from '../../../infra/runtime/kafka/consumer/column-b
 import type { LaneSource } from '../../../infra/runtime/kafka/consumer/lane-source.ts'
 import type { LostRange } from '../../../infra/runtime/kafka/consumer/start-position.ts'
 import type { Rejection } from '../../../infra/runtime/kafka/outcome.ts'
-import { type Chunk, type ChunkLimits, chunkHash, openChunk, type RejectedRecord } from './chunk.ts'
+import type { SpareMemory } from '../../../infra/runtime/spare-memory.ts'
+import { type Chunk, type ChunkLimits, openChunk, pendOf, type RejectedRecord } from './chunk.ts'
 import type { InsertPace } from './insert-pace.ts'
 import { type Landed, landChunk } from './land-chunk.ts'
 import type { LaneLetters } from './lane-letters.ts'
@@ -21,6 +22,8 @@ export interface SealedLaneDeps {
   readonly store: SealedStore
   readonly limits: ChunkLimits
   readonly pace: InsertPace
+  /** Of chunks. */
+  readonly memory: SpareMemory
   readonly retry: Backoff
   readonly clock: Clock
   readonly observer: SealedSinkObserver
@@ -102,7 +105,6 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
   const where = (offset: number): string => `${deps.topic}/${partition} offset ${offset}`
   const isOver = (): boolean => over.signal.aborted
   const gone = () => fatal(OVER, `${deps.topic}/${partition} is left to its next owner`)
-
   const aside = () => fatal(ASIDE, `${deps.topic}/${partition} moves`)
 
   /** Until something happens to this lane, at most for `ms`. */
@@ -201,7 +203,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
   /** Null when there is nothing more to do. */
   async function collect(): Promise<Chunk | null> {
     const until = takenOver && announced !== null ? announced.b : null
-    const open = openChunk(limits, until)
+    const open = openChunk(limits, until, deps.memory)
     for (;;) {
       if (isOver()) return null
       if (!queue.isEmpty()) {
@@ -243,11 +245,10 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
   async function land(chunk: Chunk): Promise<void> {
     const startedAt = clock.monotonic()
     busySince = startedAt
-    let landed: Landed = { refused: new Map(), stored: new Map() }
-    if (chunk.lines.length > 0 || takenOver) {
-      const { a, b, lines } = chunk
-      if (!takenOver) await announce({ a, b, rows: lines.length, hash: chunkHash(lines), attempt: 0 })
-      landed = await landChunk(chunk, announced as Pend, takenOver || a < readBackBelow, {
+    let landed: Landed = { refused: new Map(), stored: new Map(), atOnce: true }
+    if (chunk.rows > 0 || takenOver) {
+      if (!takenOver) await announce(pendOf(chunk))
+      landed = await landChunk(chunk, announced as Pend, takenOver || chunk.a < readBackBelow, {
         store: deps.store,
         generation: source.generation,
         partition,
@@ -256,9 +257,10 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
         again: createAgain(),
       })
     }
-    const rejected = rejectedOf(chunk, landed)
+    const rejected = rejectedOf(chunk, landed, queue.originOf)
     if (rejected.length > 0) await writeLetters(chunk, rejected)
     await letters?.passed(chunk.b)
+    if (landed.atOnce && chunk.rows > 0) deps.memory.give(chunk.memory)
     position = chunk.b
     mark = letters?.mark() ?? mark
     announced = null

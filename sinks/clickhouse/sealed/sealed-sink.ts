@@ -12,6 +12,7 @@ import type { LostRange } from '../../../infra/runtime/kafka/consumer/start-posi
 import type { TakeLimits } from '../../../infra/runtime/kafka/consumer/take-limits.ts'
 import { aborted } from '../../../infra/runtime/lifecycle/aborted.ts'
 import type { Started } from '../../../infra/runtime/lifecycle/scope.ts'
+import { createSpareMemory } from '../../../infra/runtime/spare-memory.ts'
 import type { RowKind } from '../stored-row.ts'
 import type { ChunkLimits } from './chunk.ts'
 import { rowEncoder } from './encode-row.ts'
@@ -59,6 +60,8 @@ export interface SealedSink {
 
 /** Chunks are closed by their lanes, so the source never waits for more. */
 const TAKE: TakeLimits = { maxRows: 50_000, maxBytes: 16_777_216, lingerMs: 0 }
+/** Of chunks that have landed. */
+const MAX_SPARE_BYTES = 8_388_608
 
 /**
  * Stores each record of a topic in one table of ClickHouse, exactly once: by chunks that are announced in the commit of their
@@ -73,6 +76,7 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
   failure.promise.catch(() => {})
   const joining = Promise.withResolvers<LaneSource>()
   const encode = rowEncoder(options.rows)
+  const memory = createSpareMemory(MAX_SPARE_BYTES)
   const pace = createInsertPace({
     perSecond: options.insertsPerSecond,
     share: () => lanes.size / Math.max(options.partitions, lanes.size),
@@ -94,7 +98,10 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
         ended: (offset) => letters?.ended(offset) ?? false,
         mayReject: letters !== null,
       })
-      const lane = startSealedLane({ ...options, source, pace }, { partition, position, metadata, queue, letters })
+      const lane = startSealedLane(
+        { ...options, source, pace, memory },
+        { partition, position, metadata, queue, letters },
+      )
       lane.ended.catch((error: unknown) => failure.reject(error))
       lanes.set(partition, lane)
       // nothing of it is settled before the whole of it has landed

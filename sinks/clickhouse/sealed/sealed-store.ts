@@ -16,8 +16,8 @@ export interface StoredRange {
 /** One table, as the sealed-batch protocol uses it. All may reject with what the client rejects with. */
 export interface SealedStore {
   readonly table: string
-  /** All rows or none. `lane` begins the query's id, so that `endInserts` finds it. */
-  insert(lines: readonly string[], name: { readonly lane: string; readonly token: string }): Promise<void>
+  /** Rows as `jsonRow` encodes them, each with its line end: all or none. `lane` begins the query's id, so that `endInserts` finds it. */
+  insert(body: Buffer, name: { readonly lane: string; readonly token: string }): Promise<void>
   /** Ends every insert of the lane that the server still works on; resolves when none is left. */
   endInserts(lane: string): Promise<void>
   /** How often each offset is stored, physically; those that are not there are absent. */
@@ -27,7 +27,7 @@ export interface SealedStore {
 }
 
 export function createSealedStore(
-  clickhouse: Pick<ClickHouseClient, 'insertLines' | 'command' | 'rows'>,
+  clickhouse: Pick<ClickHouseClient, 'insertBody' | 'command' | 'rows'>,
   database: string,
   kind: Pick<RowKind<never>, 'table' | 'types' | 'partitionBy'>,
 ): SealedStore {
@@ -37,8 +37,8 @@ export function createSealedStore(
   const queryPrefix = (lane: string): string => `${database}/${lane}/`
   return {
     table,
-    insert: (lines, { lane, token }) =>
-      clickhouse.insertLines(table, columns, lines, { token, queryId: `${queryPrefix(lane)}${token}#${randomUUID()}` }),
+    insert: (body, { lane, token }) =>
+      clickhouse.insertBody(table, columns, body, { token, queryId: `${queryPrefix(lane)}${token}#${randomUUID()}` }),
 
     endInserts: (lane) =>
       clickhouse.command(`KILL QUERY WHERE startsWith(query_id, '${literal(queryPrefix(lane))}') SYNC`),
