@@ -18,7 +18,7 @@ export interface RegisteredType {
 
 /** The contract, ready to encode values of the topic; registered under the topic's subject if it was not. */
 export async function registerContract(
-  context: StageContext,
+  context: Pick<StageContext, 'registry'>,
   contract: string,
   topic: string,
 ): Promise<RegisteredType> {
