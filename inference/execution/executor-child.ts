@@ -1,0 +1,127 @@
+/**
+ * The child of a process executor: loads models and runs rows on them, one request after the other (frames.ts). It waits
+ * for requests in a blocking read, which is the quickest hand-off there is: it has nothing else to do.
+ */
+import { readSync, writeFileSync, writevSync } from 'node:fs'
+import { extname, join } from 'node:path'
+import { deserialize } from 'node:v8'
+import { Worker } from 'node:worker_threads'
+import { describeError } from '../../infra/runtime/errors.ts'
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { type ModelSession, openModelSession } from '../models/model-session.ts'
+import { ModelRunError } from './executor.ts'
+import {
+  type FrameFault,
+  type FrameHeader,
+  HEADER_BYTES,
+  LONGEST_FAILURE_BYTES,
+  readHeader,
+  writeHeader,
+} from './frames.ts'
+import type { Provider } from './run-rows.ts'
+
+const STREAM = 3
+
+const sessions = new Map<number, ModelSession>()
+const header = Buffer.alloc(HEADER_BYTES)
+/** Grows to the largest body; a body is done with before the next is read. */
+let body = new ArrayBuffer(64 * 1_024)
+
+/** False at the end of the stream. */
+function readFully(into: Uint8Array): boolean {
+  for (let at = 0; at < into.length; ) {
+    const count = readSync(STREAM, into, at, into.length - at, null)
+    if (count === 0) return false
+    at += count
+  }
+  return true
+}
+
+function readBody(bytes: number): boolean {
+  if (bytes > body.byteLength) body = new ArrayBuffer(2 ** Math.ceil(Math.log2(bytes)))
+  return readFully(new Uint8Array(body, 0, bytes))
+}
+
+function send(...parts: readonly Uint8Array[]): void {
+  let rest = parts.filter((part) => part.length > 0)
+  while (rest.length > 0) {
+    let written = writevSync(STREAM, rest)
+    while (rest[0] !== undefined && written >= rest[0].length) {
+      written -= rest[0].length
+      rest = rest.slice(1)
+    }
+    if (rest[0] !== undefined) rest = [rest[0].subarray(written), ...rest.slice(1)]
+  }
+}
+
+function done({ request, model }: FrameHeader, answer: Float32Array = new Float32Array()): void {
+  const bytes = new Uint8Array(answer.buffer, answer.byteOffset, answer.byteLength)
+  send(writeHeader({ kind: 'done', request, model, bytes: bytes.length }), bytes)
+}
+
+function failed({ request, model }: FrameHeader, fault: FrameFault, error: unknown): void {
+  const { code, message } = describeError(error)
+  const bytes = Buffer.from(`${code}\n${message}`).subarray(0, LONGEST_FAILURE_BYTES)
+  send(writeHeader({ kind: 'failed', fault, request, model, bytes: bytes.length }), bytes)
+}
+
+async function prepare(frame: FrameHeader): Promise<void> {
+  const asked = deserialize(new Uint8Array(body, 0, frame.bytes)) as { manifest: ModelManifest; provider: Provider }
+  try {
+    sessions.set(frame.model, await openModelSession(asked.manifest, asked.provider))
+    done(frame)
+  } catch (error) {
+    failed(frame, 'refused', error)
+  }
+}
+
+async function run(frame: FrameHeader): Promise<void> {
+  const session = sessions.get(frame.model)
+  if (session === undefined) return failed(frame, 'refused', new Error('the model is not loaded'))
+  try {
+    done(frame, await session.run(new Float32Array(body, 0, frame.bytes / Float32Array.BYTES_PER_ELEMENT)))
+  } catch (error) {
+    const fault = error instanceof ModelRunError && error.fault === 'allocation' ? 'allocation' : 'rows'
+    failed(frame, fault, error)
+  }
+}
+
+async function retire(frame: FrameHeader): Promise<void> {
+  const session = sessions.get(frame.model)
+  sessions.delete(frame.model)
+  await session?.release()
+  done(frame)
+}
+
+/** False when it is the last one. */
+async function answer(frame: FrameHeader): Promise<boolean> {
+  switch (frame.kind) {
+    case 'hello':
+      done(frame)
+      return true
+    case 'prepare':
+      await prepare(frame)
+      return true
+    case 'run':
+      await run(frame)
+      return true
+    case 'retire':
+      await retire(frame)
+      return true
+    default:
+      return false
+  }
+}
+
+// an interrupt of the terminal reaches every process of its group: the parent decides when this one ends
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined)
+// where memory runs out, this process is the one to go, and not the parent
+if (process.platform === 'linux') writeFileSync('/proc/self/oom_score_adj', '800')
+new Worker(join(import.meta.dirname, `child-lifeline${extname(import.meta.filename)}`)).unref()
+
+while (readFully(header)) {
+  const frame = readHeader(header)
+  if (frame === null || !readBody(frame.bytes) || !(await answer(frame))) break
+}
+for (const session of sessions.values()) await session.release()
+process.exit(0)

@@ -1,0 +1,45 @@
+import { openModelSession } from '../models/model-session.ts'
+import type { Executor, PreparedModel } from './executor.ts'
+import type { Provider } from './run-rows.ts'
+
+/**
+ * Runs models on this thread: nothing is handed over, and nothing can be ended. For models that are known to answer, soon.
+ */
+export function createInlineExecutor({ provider }: { readonly provider: Provider }): Executor {
+  const models = new Set<PreparedModel>()
+  let runs = 0
+
+  return {
+    kind: 'inline',
+    provider,
+    depth: 1,
+    async prepare(manifest) {
+      const session = await openModelSession(manifest, provider)
+      const model: PreparedModel = {
+        manifest,
+        async run(rows) {
+          try {
+            return await session.run(rows)
+          } finally {
+            runs++
+          }
+        },
+        async retire() {
+          models.delete(model)
+          await session.release()
+        },
+      }
+      models.add(model)
+      return model
+    },
+    stats: () => ({
+      models: models.size,
+      runs,
+      restarts: { crash: 0, timeout: 0, memory: 0, recycled: 0 },
+      residentBytes: null,
+    }),
+    async close() {
+      for (const model of [...models]) await model.retire()
+    },
+  }
+}

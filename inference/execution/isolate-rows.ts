@@ -1,0 +1,128 @@
+import { fatal } from '../../infra/runtime/errors.ts'
+import { goldenFeatures } from '../models/model-session.ts'
+import { ModelRunError, type PreparedModel } from './executor.ts'
+import type { Quarantine } from './quarantine.ts'
+import type { Provider, RowFailure, RunRows } from './run-rows.ts'
+
+export interface IsolationDeps {
+  readonly model: PreparedModel
+  readonly provider: Provider
+  /** Where the rows of a run that ended a child are replayed; null for a model that has no child to end. */
+  readonly quarantine: Quarantine | null
+}
+
+/** One bad row in so many is looked for by halves; where there are more, each row is run alone. */
+const HALVING_PAYS = 50
+/** Batches in a row that ended a child though each of their rows was answered alone. */
+const UNEXPLAINED = 3
+const NONE: ReadonlyMap<number, RowFailure> = new Map()
+
+/**
+ * Runs rows on a model, and finds those that it fails on: a row that it refuses, alone as well as in its batch, has a failure
+ * and the others have their outputs. After a run that ended a child, its rows are replayed one by one in quarantine, while
+ * the executor goes on with other runs. Rejects with `model_failed` (crash) when no row is to blame: the model fails even on
+ * a row that it is known to answer, or three batches in a row end the child and no row of them does.
+ */
+export function isolateRows({ model, provider, quarantine }: IsolationDeps): RunRows {
+  const { manifest } = model
+  const features = manifest.input.features.length
+  const { width } = manifest.output
+  const known = goldenFeatures(manifest).subarray(0, features)
+  let unexplained = 0
+
+  function modelFailed(error: ModelRunError): Error {
+    const what = `model ${manifest.name} ${manifest.version}`
+    return fatal('model_failed', `${what} fails whatever it is given: ${error.message}`, error)
+  }
+
+  /** A child that was ended by it begins anew, so a crash here says nothing yet. */
+  async function failsOnKnownRow(): Promise<boolean> {
+    try {
+      await model.run(known)
+      return false
+    } catch (error) {
+      if (error instanceof ModelRunError) return true
+      throw error
+    }
+  }
+
+  function unexplainedAgain(error: ModelRunError): void {
+    unexplained++
+    if (unexplained >= UNEXPLAINED) throw modelFailed(error)
+  }
+
+  async function isolate(rows: Float32Array, first: ModelRunError) {
+    const count = rows.length / features
+    const outputs = new Float32Array(count * width)
+    const batchRows = new Int32Array(count)
+    const failures = new Map<number, RowFailure>()
+    let refused = 0
+
+    function part(from: number, to: number): Float32Array {
+      return rows.subarray(from * features, to * features)
+    }
+
+    async function attempt(from: number, to: number): Promise<void> {
+      let answer: Float32Array
+      try {
+        answer = await model.run(part(from, to))
+      } catch (error) {
+        if (!(error instanceof ModelRunError)) throw error
+        return await narrow(from, to, error)
+      }
+      outputs.set(answer, from * width)
+      batchRows.fill(to - from, from, to)
+    }
+
+    /** The rows of a run that failed. */
+    async function narrow(from: number, to: number, error: ModelRunError): Promise<void> {
+      if (error.fault !== 'rows' && error.fault !== 'allocation') return await replay(from, to, error)
+      if (to - from === 1) {
+        refused++
+        failures.set(from, { reason: 'model_error', message: error.message })
+      } else if (refused > Math.max(1, count / HALVING_PAYS)) {
+        for (let row = from; row < to; row++) await attempt(row, row + 1)
+      } else {
+        const middle = Math.floor((from + to) / 2)
+        await attempt(from, middle)
+        await attempt(middle, to)
+      }
+    }
+
+    async function replay(from: number, to: number, error: ModelRunError): Promise<void> {
+      const replayed = await quarantine?.replay(manifest, part(from, to))
+      if (replayed === undefined) throw modelFailed(error)
+      if (replayed === null) {
+        unexplainedAgain(error)
+        return await attempt(from, to)
+      }
+      outputs.set(replayed.outputs, from * width)
+      batchRows.fill(1, from, to)
+      for (const [row, failure] of replayed.failures) failures.set(from + row, failure)
+      if ([...replayed.failures.values()].some(({ reason }) => reason !== 'model_error')) unexplained = 0
+      else unexplainedAgain(error)
+    }
+
+    if (first.fault === 'rows' || first.fault === 'allocation') {
+      if (await failsOnKnownRow()) throw modelFailed(first)
+      // a batch of one is tried again, as a row of a larger one is
+      if (count === 1) await attempt(0, 1)
+      else await narrow(0, count, first)
+    } else {
+      await narrow(0, count, first)
+    }
+    return { outputs, batchRows, failures, provider }
+  }
+
+  return async (rows) => {
+    const count = rows.length / features
+    try {
+      const outputs = await model.run(rows)
+      unexplained = 0
+      return { outputs, batchRows: new Int32Array(count).fill(count), failures: NONE, provider }
+    } catch (error) {
+      if (error instanceof ModelRunError) return await isolate(rows, error)
+      throw error
+    }
+  }
+}

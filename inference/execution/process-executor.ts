@@ -1,0 +1,272 @@
+import { serialize } from 'node:v8'
+import { type Backoff, backoffMs } from '../../infra/runtime/backoff.ts'
+import { fatal, retryable } from '../../infra/runtime/errors.ts'
+import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { type ChildDeath, type ChildRequest, type ExecutorChild, startChild } from './child-handle.ts'
+import { type Executor, type ExecutorStats, ModelRunError, type PreparedModel } from './executor.ts'
+import type { Provider } from './run-rows.ts'
+
+export interface ProcessExecutorOptions {
+  readonly provider: Provider
+  readonly logger: Logger
+  /** What a run of so many rows is expected to take, ms; 0 = not known. A run may take 20 times as long. */
+  expectedMs(manifest: ModelManifest, rows: number): number
+  /** Least time that a run is given, however quick it should be. Default 2,000. */
+  readonly minTimeoutMs?: number
+  /** For loading a model and its golden rows. Default 60,000. */
+  readonly loadTimeoutMs?: number
+  /** Resident memory above which the child is killed. Default 4 GB. */
+  readonly memoryLimitBytes?: number
+  /** A child that has grown by so much since it began is started anew after models came or went. Default 512 MB. */
+  readonly recycleGrowthBytes?: number
+}
+
+const DEPTH = 2
+const SLACK = 20
+const START_TIMEOUT_MS = 20_000
+const RESTART: Backoff = { baseMs: 100, maxMs: 10_000 }
+/** Deaths before a child was there, after which nobody waits for the next any longer. */
+const VAIN_STARTS = 3
+const NOTHING = new Uint8Array()
+
+interface Model {
+  readonly number: number
+  readonly manifest: ModelManifest
+  /** False = it was refused or ended the child when it was loaded again: it is tried before its next run. */
+  isLoaded: boolean
+}
+
+type Asked = Omit<ChildRequest, 'done' | 'failed'>
+
+interface Job {
+  readonly request: Asked
+  /** As the child was asked last. */
+  sentAs: ChildRequest | null
+  readonly model: Model
+  readonly done: (answer: ArrayBuffer) => void
+  readonly failed: (error: Error) => void
+}
+
+/**
+ * Runs models in a child process. When it dies, hangs or grows too large it is killed, the run that it was at is rejected
+ * with what ended it, a new one loads all models again, and what waited is run by that one.
+ */
+export function createProcessExecutor(options: ProcessExecutorOptions): Executor {
+  const { provider, logger, expectedMs } = options
+  const { minTimeoutMs = 2_000, loadTimeoutMs = 60_000 } = options
+  const { memoryLimitBytes = 4 * 2 ** 30, recycleGrowthBytes = 512 * 2 ** 20 } = options
+  const models = new Map<number, Model>()
+  const restarts: Record<keyof ExecutorStats['restarts'], number> = { crash: 0, timeout: 0, memory: 0, recycled: 0 }
+  /** What is asked, in order; the first `sent` of them of this child. */
+  const jobs: Job[] = []
+  let sent = 0
+  let child: ExecutorChild | null = null
+  let vainStarts = 0
+  let restart: NodeJS.Timeout | null = null
+  let lastModel = 0
+  let runs = 0
+  let reloads = 0
+  /** Resident memory of the child when its models had been loaded. */
+  let startedWith: number | null = null
+  let isClosed = false
+  const endings = new Set<Promise<void>>()
+  let drained: (() => void) | null = null
+
+  function loading(model: Model): Asked {
+    const body = serialize({ manifest: model.manifest, provider })
+    return { kind: 'prepare', model: model.number, body, answerBytes: 0, timeoutMs: loadTimeoutMs }
+  }
+
+  function start(): void {
+    restart = null
+    startedWith = null
+    reloads = 0
+    const started = startChild({ memoryLimitBytes, logger, died: (death) => died(death) })
+    child = started
+    started.send({
+      kind: 'hello',
+      model: 0,
+      body: NOTHING,
+      answerBytes: 0,
+      timeoutMs: START_TIMEOUT_MS,
+      done() {
+        vainStarts = 0
+      },
+      failed: () => undefined,
+    })
+    for (const model of models.values()) if (model.isLoaded) loadAgain(started, model)
+    pump()
+  }
+
+  function loadAgain(into: ExecutorChild, model: Model): void {
+    model.isLoaded = true
+    into.send({
+      ...loading(model),
+      done: () => undefined,
+      failed(_fault, code, message) {
+        model.isLoaded = false
+        const { name, version } = model.manifest
+        logger.error({ code, message, model: name, version }, 'model could not be loaded again')
+      },
+    })
+  }
+
+  function pump(): void {
+    if (child === null) {
+      if (jobs.length > 0 && restart === null) start()
+      return
+    }
+    while (sent < Math.min(DEPTH, jobs.length)) {
+      const job = jobs[sent] as Job
+      sent++
+      if (job.request.kind === 'run' && !job.model.isLoaded) loadAgain(child, job.model)
+      job.sentAs = {
+        ...job.request,
+        done(answer) {
+          if (job.request.kind === 'prepare') models.set(job.model.number, job.model)
+          finish(job, () => job.done(answer))
+        },
+        failed: (fault, code, message) =>
+          finish(job, () => {
+            if (job.request.kind !== 'run') job.failed(fatal(code, message))
+            else job.failed(new ModelRunError(fault === 'refused' ? 'crash' : fault, message))
+          }),
+      }
+      child.send(job.sentAs)
+    }
+    if (jobs.length === 0) idle()
+  }
+
+  /** Jobs end in their order. */
+  function finish(job: Job, settle: () => void): void {
+    jobs.splice(jobs.indexOf(job), 1)
+    sent--
+    if (job.request.kind === 'run') runs++
+    else reloads++
+    settle()
+    pump()
+  }
+
+  function idle(): void {
+    drained?.()
+    const resident = child?.residentBytes() ?? null
+    if (resident === null || isClosed) return
+    startedWith ??= resident
+    if (reloads === 0 || resident - startedWith < recycleGrowthBytes) return
+    logger.info({ residentBytes: resident, startedWith }, 'executor child is started anew')
+    restarts.recycled++
+    const old = child
+    start()
+    if (old !== null) end(old)
+  }
+
+  function end(one: ExecutorChild): void {
+    const ending = one.close().finally(() => endings.delete(ending))
+    endings.add(ending)
+  }
+
+  function died({ fault, message, during }: ChildDeath): void {
+    child = null
+    restarts[fault]++
+    logger.warn({ fault, message, during: during?.kind ?? null }, 'executor child ended')
+    const asked = jobs.slice(0, sent)
+    sent = 0
+    if (during?.kind === 'hello') vainStarts++
+    if (vainStarts >= VAIN_STARTS) {
+      reject(() => true, retryable('model_unavailable', `no executor can be started: ${message}`))
+    } else if (during !== null) {
+      blame(during, asked, fault, message)
+    }
+    if (isClosed) reject(() => true, closed())
+    drained?.()
+    if (isClosed || (models.size === 0 && jobs.length === 0)) return
+    restart = setTimeout(start, vainStarts === 0 ? 0 : backoffMs(RESTART, vainStarts))
+  }
+
+  /** Rejects what the child was at; everything else is asked again of the next one. */
+  function blame(during: ChildRequest, asked: readonly Job[], fault: ChildDeath['fault'], message: string): void {
+    const job = asked.find(({ sentAs }) => sentAs === during)
+    if (job !== undefined) {
+      if (job.request.kind === 'retire') finishDead(job, () => job.done(new ArrayBuffer()))
+      else if (job.request.kind === 'run') finishDead(job, () => job.failed(new ModelRunError(fault, message)))
+      else finishDead(job, () => job.failed(fatal('invalid_model', `${job.model.manifest.folder}: ${message}`)))
+      return
+    }
+    const model = models.get(during.model)
+    if (during.kind !== 'prepare' || model === undefined) return
+    // it is left out until it is asked for again
+    model.isLoaded = false
+    reject((one) => one.model === model, new ModelRunError(fault, `it cannot be loaded again: ${message}`))
+  }
+
+  function finishDead(job: Job, settle: () => void): void {
+    jobs.splice(jobs.indexOf(job), 1)
+    if (job.request.kind === 'run') runs++
+    settle()
+  }
+
+  function reject(which: (job: Job) => boolean, error: Error): void {
+    for (const job of jobs.filter(which)) finishDead(job, () => job.failed(error))
+  }
+
+  function ask(model: Model, request: Asked): Promise<ArrayBuffer> {
+    if (isClosed) return Promise.reject(closed())
+    const { promise, resolve, reject: fail } = Promise.withResolvers<ArrayBuffer>()
+    jobs.push({ request, sentAs: null, model, done: resolve, failed: fail })
+    pump()
+    return promise
+  }
+
+  function run(model: Model, rows: Float32Array): Promise<ArrayBuffer> {
+    const { manifest, number } = model
+    const count = rows.length / manifest.input.features.length
+    return ask(model, {
+      kind: 'run',
+      model: number,
+      body: new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength),
+      answerBytes: count * manifest.output.width * Float32Array.BYTES_PER_ELEMENT,
+      timeoutMs: Math.max(minTimeoutMs, SLACK * expectedMs(manifest, count)),
+    })
+  }
+
+  return {
+    kind: 'process',
+    provider,
+    depth: DEPTH,
+    async prepare(manifest) {
+      const model: Model = { number: ++lastModel, manifest, isLoaded: true }
+      await ask(model, loading(model))
+      return {
+        manifest,
+        run: async (rows) => new Float32Array(await run(model, rows)),
+        async retire() {
+          models.delete(model.number)
+          if (child === null || isClosed) return
+          const { number } = model
+          await ask(model, { kind: 'retire', model: number, body: NOTHING, answerBytes: 0, timeoutMs: loadTimeoutMs })
+        },
+      } satisfies PreparedModel
+    },
+    stats: () => ({
+      models: models.size,
+      runs,
+      restarts: { ...restarts },
+      residentBytes: child?.residentBytes() ?? null,
+    }),
+    async close() {
+      isClosed = true
+      if (jobs.length > 0)
+        await new Promise<void>((resolve) => {
+          drained = resolve
+        })
+      if (restart !== null) clearTimeout(restart)
+      if (child !== null) end(child)
+      child = null
+      models.clear()
+      await Promise.all(endings)
+    },
+  }
+}
+
+const closed = (): Error => retryable('model_unavailable', 'the executor is closed')

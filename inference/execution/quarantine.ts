@@ -1,0 +1,110 @@
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { type Executor, ModelRunError, type PreparedModel } from './executor.ts'
+import type { RowFailure } from './run-rows.ts'
+
+/** What became of rows that were run one by one. */
+export interface Replay {
+  /** [rows, manifest.output.width] */
+  readonly outputs: Float32Array
+  readonly failures: ReadonlyMap<number, RowFailure>
+}
+
+/**
+ * A child of its own, in which the rows of a run that ended another child are run one by one: what ends this one, too, is to
+ * blame. It is started when it is needed, and ended when it has not been for a while.
+ */
+export interface Quarantine {
+  /** Null when the model does not get as far as the first row: then none is to blame. Rejects with `retry`. */
+  replay(manifest: ModelManifest, rows: Float32Array): Promise<Replay | null>
+  close(): Promise<void>
+}
+
+export interface QuarantineOptions {
+  /** A process executor; its watchdog decides how long one row may take. */
+  open(): Executor
+  /** Default 30,000. */
+  readonly idleMs?: number
+}
+
+interface Host {
+  readonly executor: Executor
+  readonly models: Map<string, Promise<PreparedModel>>
+}
+
+export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): Quarantine {
+  let host: Host | null = null
+  let users = 0
+  let idle: NodeJS.Timeout | null = null
+  let ending: Promise<void> = Promise.resolve()
+
+  async function end(): Promise<void> {
+    const ended = host
+    host = null
+    const before = ending
+    ending = before.then(() => ended?.executor.close())
+    await ending
+  }
+
+  async function prepared(manifest: ModelManifest): Promise<PreparedModel | null> {
+    host ??= { executor: open(), models: new Map() }
+    const { executor, models } = host
+    let model = models.get(manifest.sha256)
+    if (model === undefined) {
+      model = executor.prepare(manifest)
+      models.set(manifest.sha256, model)
+    }
+    try {
+      return await model
+    } catch (error) {
+      models.delete(manifest.sha256)
+      if (error instanceof Error && 'code' in error && error.code === 'invalid_model') return null
+      throw error
+    }
+  }
+
+  return {
+    async replay(manifest, rows) {
+      users++
+      if (idle !== null) clearTimeout(idle)
+      try {
+        const model = await prepared(manifest)
+        return model === null ? null : await oneByOne(model, rows)
+      } finally {
+        users--
+        if (users === 0) idle = setTimeout(() => void end(), idleMs).unref()
+      }
+    },
+    async close() {
+      if (idle !== null) clearTimeout(idle)
+      await end()
+    },
+  }
+}
+
+async function oneByOne(model: PreparedModel, rows: Float32Array): Promise<Replay> {
+  const { input, output } = model.manifest
+  const features = input.features.length
+  const count = rows.length / features
+  const outputs = new Float32Array(count * output.width)
+  const failures = new Map<number, RowFailure>()
+  // all are asked for at once: the child gets the next while it is at the one before
+  await Promise.all(
+    Array.from({ length: count }, async (_, row) => {
+      try {
+        outputs.set(await model.run(rows.subarray(row * features, (row + 1) * features)), row * output.width)
+      } catch (error) {
+        if (!(error instanceof ModelRunError)) throw error
+        failures.set(row, { reason: REASONS[error.fault], message: error.message })
+      }
+    }),
+  )
+  return { outputs, failures }
+}
+
+const REASONS = {
+  rows: 'model_error',
+  allocation: 'model_error',
+  crash: 'model_crash',
+  memory: 'model_crash',
+  timeout: 'model_timeout',
+} as const
