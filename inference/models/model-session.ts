@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { join, posix } from 'node:path'
 import { describeError, fatal, MillraceError } from '../../infra/runtime/errors.ts'
 import { type ModelManifest, verifyModelFile } from '../../schemas/pipeline/manifest.ts'
 import { PipelineError } from '../../schemas/pipeline/problems.ts'
@@ -7,6 +7,7 @@ import type { Provider } from '../execution/run-rows.ts'
 import { vectorProblem } from '../vector-problem.ts'
 import { joinOutputs } from './join-outputs.ts'
 import { createOnnxSession, isAllocationFailure, type OnnxSession } from './onnx-session.ts'
+import { type OnnxStructure, readOnnxStructure } from './onnx-structure.ts'
 import { createPackRows } from './pack-rows.ts'
 import { tensorProblem } from './tensor-problem.ts'
 
@@ -59,6 +60,8 @@ export function goldenFeatures({ golden, input }: ModelManifest): Float32Array {
 
 async function openSession(manifest: ModelManifest, provider: Provider): Promise<OnnxSession> {
   const bytes = verifyModelFile(manifest)
+  const problem = structureProblem(manifest, structureOf(manifest, bytes))
+  if (problem !== null) throw refused(manifest, 'manifest.json', problem)
   try {
     // external data is looked for beside the file, and shared by the processes that map it
     return await createOnnxSession(manifest.files.length > 0 ? join(manifest.folder, manifest.file) : bytes, provider)
@@ -66,6 +69,27 @@ async function openSession(manifest: ModelManifest, provider: Provider): Promise
     if (error instanceof MillraceError) throw error
     throw refused(manifest, manifest.file, `ONNX Runtime cannot load it: ${describeError(error).message}`)
   }
+}
+
+function structureOf(manifest: ModelManifest, bytes: Buffer): OnnxStructure {
+  try {
+    return readOnnxStructure(bytes)
+  } catch (error) {
+    throw refused(manifest, manifest.file, `it is no ONNX model: ${describeError(error).message}`)
+  }
+}
+
+/** What the model uses beyond what its manifest says: weights whose digest nobody knows, operators of others. */
+function structureProblem({ files, domains }: ModelManifest, model: OnnxStructure): string | null {
+  for (const location of model.external) {
+    if (files.some((file) => file.path === posix.normalize(location))) continue
+    return `files: the model keeps weights in ${location}, which is not listed with its digest`
+  }
+  for (const domain of model.domains) {
+    if (domains.includes(domain)) continue
+    return `domains: the model uses operators of ${domain}, which are not allowed (${domains.join(', ')} are)`
+  }
+  return null
 }
 
 type Run = ModelSession['run']
