@@ -1,0 +1,153 @@
+/**
+ * The process in which versions are tried out, one after the other, and which may be killed, crash or never answer while it
+ * is at one. What it is at is said before each step: what it said last is what it died of.
+ */
+import { statSync, writeFileSync } from 'node:fs'
+import { extname, join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { describeError, MillraceError } from '../../../infra/runtime/errors.ts'
+import type { ModelProfile } from '../../../schemas/control/models.ts'
+import { type ModelManifest, readModelManifest, verifyModelFile } from '../../../schemas/pipeline/manifest.ts'
+import { PipelineError } from '../../../schemas/pipeline/problems.ts'
+import { type ModelSession, openModelSession } from '../model-session.ts'
+import { measureProfile } from './measure-profile.ts'
+import { outputProblem } from './output-problem.ts'
+import type { Candidate, ProbationCode, ProbationMessage, ProbationRefusal, ProbationStep } from './probation.ts'
+import { repeatedRows, rowsWithout } from './sample-rows.ts'
+import { structureProblem } from './structure-problem.ts'
+
+const LIFELINE = join(import.meta.dirname, `../../execution/child-lifeline${extname(import.meta.filename)}`)
+
+class Refused extends Error {
+  readonly code: ProbationCode
+
+  constructor(code: ProbationCode, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+const say = (message: ProbationMessage): void => void process.send?.(message)
+
+async function judge(candidate: Candidate): Promise<void> {
+  let step: ProbationStep = 'files'
+  const begin = (next: ProbationStep): void => {
+    step = next
+    say({ kind: 'began', step })
+  }
+  const done = (profile: ModelProfile | null, refusal: ProbationRefusal | null): void =>
+    say({ kind: 'done', profile, refusal })
+  try {
+    done(await tryOut(candidate, begin), null)
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+    done(null, { step, code: error.code, message: error.message })
+  }
+}
+
+async function tryOut(
+  { folder, provider, limits }: Candidate,
+  begin: (step: ProbationStep) => void,
+): Promise<ModelProfile> {
+  begin('files')
+  const manifest = readable('manifest', () => readModelManifest(folder))
+  checkSizes(manifest, limits.fileBytes)
+  const model = readable('digest', () => verifyModelFile(manifest))
+  begin('structure')
+  const problem = structureProblem(model, manifest, limits.allowed)
+  if (problem !== null) throw new Refused(problem.code, problem.message)
+  begin('load')
+  const session = await open(manifest, provider)
+  try {
+    begin('batches')
+    await tryBatches(session, limits.rows)
+    begin('missing')
+    if (manifest.input.missing === 'nan') await tryMissing(session)
+    begin('profile')
+    return await measureProfile(session, provider, limits.rows)
+  } finally {
+    await session.release()
+  }
+}
+
+function readable<T>(code: ProbationCode, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof PipelineError) throw new Refused(code, error.message)
+    throw error
+  }
+}
+
+function checkSizes({ folder, file, files }: ModelManifest, most: number): void {
+  let bytes = 0
+  for (const name of [file, ...files.map(({ path }) => path)]) {
+    bytes += statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0
+  }
+  if (bytes > most) throw new Refused('size', `its files are ${bytes} bytes, ${most} are allowed`)
+}
+
+async function open(manifest: ModelManifest, provider: Candidate['provider']): Promise<ModelSession> {
+  try {
+    return await openModelSession(manifest, provider)
+  } catch (error) {
+    if (!(error instanceof MillraceError)) throw error
+    throw new Refused(error.code === 'provider_missing' ? 'provider_missing' : 'invalid_model', error.message)
+  }
+}
+
+/** A row's outputs may not depend on how many rows are beside it, or what they are. */
+async function tryBatches(session: ModelSession, most: number): Promise<void> {
+  const { manifest } = session
+  const { output, golden, tolerance } = manifest
+  try {
+    await session.run(new Float32Array(0))
+  } catch (error) {
+    say({
+      kind: 'remark',
+      text: `it fails on a batch of 0 rows, which it is never given: ${describeError(error).message}`,
+    })
+  }
+  for (const count of [1, most]) {
+    const { rows, golden: sources } = repeatedRows(manifest, count)
+    const outputs = await run(session, rows, `a batch of ${count}`)
+    for (const [row, source] of sources.entries()) {
+      for (const [column, expected] of (golden[source]?.outputs ?? []).entries()) {
+        const found = outputs[row * output.width + column] ?? Number.NaN
+        if (Math.abs(found - expected) <= tolerance) continue
+        const message = `golden[${source}].outputs[${column}] is ${expected}, in a batch of ${count} rows it is ${found}`
+        throw new Refused('batches', message)
+      }
+    }
+    const problem = outputProblem(manifest, outputs)
+    if (problem !== null) throw new Refused('outputs', `in a batch of ${count} golden rows, ${problem}`)
+  }
+}
+
+async function tryMissing(session: ModelSession): Promise<void> {
+  const { manifest } = session
+  const rows = rowsWithout(manifest)
+  const outputs = await run(session, rows, 'missing features')
+  const problem = outputProblem(manifest, outputs)
+  if (problem !== null) throw new Refused('outputs', `input.missing is nan, but with features missing ${problem}`)
+}
+
+async function run(session: ModelSession, rows: Float32Array, what: string): Promise<Float32Array> {
+  try {
+    return await session.run(rows)
+  } catch (error) {
+    throw new Refused('batches', `it fails on ${what}: ${describeError(error).message}`)
+  }
+}
+
+// an interrupt of the terminal reaches every process of its group: the parent decides when this one ends
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined)
+// where memory runs out, this process is the one to go, and not the parent
+if (process.platform === 'linux') writeFileSync('/proc/self/oom_score_adj', '900')
+new Worker(LIFELINE).unref()
+process.on('message', (candidate: Candidate) => {
+  judge(candidate).catch((error: unknown) => {
+    const { message } = describeError(error)
+    say({ kind: 'failed', message })
+  })
+})
