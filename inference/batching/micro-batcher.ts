@@ -2,7 +2,10 @@ import type { Provider, RowFailure } from '../execution/run-rows.ts'
 
 /** Rows of one lane for one model version. */
 export interface Work {
-  /** Lanes get even shares of a batch that cannot hold everything; of several pipelines, each lane for itself. */
+  /**
+   * Lanes get even shares: of a batch that cannot hold everything, or by turns, where rows of one work are so many that copying
+   * them together with others would cost more than it saves. Of several pipelines, each lane for itself.
+   */
   readonly lane: string
   /** [count, width] float32, row by row; the batcher's until the promise settles. */
   readonly rows: Float32Array
@@ -32,7 +35,7 @@ export interface ScoredPart {
 }
 
 /**
- * Why a batch was released: `full` = the cap was reached, `drained` = nothing more was queued, `deadline` = a row could not
+ * Why a batch was released: `full` = the cap was reached, or a lane's turn was over; `drained` = nothing more was queued, `deadline` = a row could not
  * wait any longer, `linger` = the time to wait for more was over.
  */
 export type ReleaseReason = 'full' | 'drained' | 'deadline' | 'linger'
@@ -54,7 +57,10 @@ export interface MicroBatch {
  * of a lane keep their order.
  */
 export interface MicroBatcher {
-  /** Resolves when every row has its outputs or a failure; rejects with what `RunRows` rejects with. */
+  /**
+   * Resolves when every row has its outputs or a failure. Rejects with what `RunRows` rejects with, as soon as no run reads its
+   * rows any more; works that had no row in that run go on.
+   */
   submit(work: Work): Promise<ScoredRows>
   /** Rows queued and running. */
   readonly pending: number

@@ -1,0 +1,156 @@
+import type { CostFit } from './cost-fit.ts'
+import { createLingerRule } from './linger-rule.ts'
+import type { ReleaseReason } from './micro-batcher.ts'
+
+export interface BatchPolicyOptions {
+  readonly fit: CostFit
+  /** Share of the latency objective that this model may use, ms. */
+  readonly budgetMs: number
+  /** Runs that may be under way at once. */
+  readonly slots: number
+  /** Whether a run blocks the thread that reads sockets. */
+  readonly inline: boolean
+  /** Floats of a row, in and out. */
+  readonly width: number
+  readonly outputWidth: number
+  /** Hard ceilings of a batch, whatever was measured. */
+  readonly bounds: { readonly maxRows: number; readonly maxBytes: number }
+  /** Longest time to wait for more rows, ms; 0 = never. 2 unless given. */
+  readonly maxLingerMs?: number
+  /** How long this thread has been busy since it began, ms; unless given, the model's runs are all that it is known to do. */
+  readonly activeMs?: () => number
+}
+
+/** Rows that could be run now. */
+export interface QueueState {
+  readonly now: number
+  readonly rows: number
+  /** Runs under way. */
+  readonly running: number
+  /** When the row that waits longest began to wait for a run, monotonic ms. */
+  readonly since: number
+  /** The earliest time at which an answer is wanted, monotonic ms. */
+  readonly deadline: number
+}
+
+/** What is decided, and what it rests on. */
+export interface BatchFigures {
+  readonly cap: number
+  /** n90: rows from which a run has 90 % of the throughput that the model can have. */
+  readonly efficientRows: number
+  /** Most rows that can be answered within the budget; 0 = not even one. */
+  readonly budgetRows: number
+  /** `budgetRows` is below `efficientRows`: within its budget the model wastes CPU. It wants more time, or more executors. */
+  readonly overBudget: boolean
+  readonly lingerMs: number
+}
+
+/**
+ * When a micro-batch leaves and how large it may be. It holds no rows, timers or clocks; all times are monotonic ms that it is
+ * told. Work-conserving: what is queued when a run may begin is run; cap and linger are the only exceptions.
+ */
+export interface BatchPolicy {
+  /** Most rows of the next batch, at least 1, with so many queued. */
+  cap(queuedRows: number): number
+  /** Rows of one work that are not copied together with others to make a batch larger. */
+  readonly aloneRows: number
+  /** Why to run now; or the time to ask again, if nothing happens before: Infinity = when a run has ended. */
+  decide(queue: QueueState): ReleaseReason | number
+  /** A work with so many rows was queued. */
+  arrived(rows: number): void
+  /** A batch was released for that reason, with so many rows of at most `cap`, and its run took so long. */
+  ran(rows: number, cap: number, reason: ReleaseReason, ms: number): void
+  figures(): BatchFigures
+}
+
+/**
+ * A run on the thread that reads sockets ends within this, ms: heartbeats and requests wait no longer. Where a alone is longer,
+ * small batches would not help: then 2a, half of what the model can do.
+ */
+const EVENT_LOOP_MS = 5
+/** Gathering a row and handing out its outputs, ms per byte: 120 bytes took 20 ns. */
+const COPY_MS_PER_BYTE = 0.15e-6
+/** Of full batches each so-manieth is half as large: runs of one size do not tell a from b. */
+const PROBE_EVERY = 16
+const BACK_OFF = 0.9
+/** A timer fires so much late, ms. */
+const TIMER_MS = 1
+
+/**
+ * Formulas, with L(n) = a + b·n, q = p99 / p50, B = budget:
+ *
+ *   n90   = 9a/b                       rows / L(rows) is 90 % of its limit 1/b
+ *   n_slo = ((B / ((s+1)·q)) − a) / b  a row may wait for the s runs before it and takes part in its own, each of at most
+ *                                      q·L(n) (Nexus, SOSP '19: 2·L(n) ≤ SLO for s = 1)
+ *   cap   = min(2·n90, n_slo, guard, ceilings), at least 1
+ *   guard                              AIMD (Clipper, NSDI '17): a run over B/2 → 0.9 · cap; a full one in time → + n90/16
+ *
+ * With more queued than can be answered in time at that cap every row would be late, each later than the last: then the cap is
+ * the efficient one, 2·n90, until the queue is short again.
+ */
+export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
+  const { fit, budgetMs, slots, inline, width, outputWidth, bounds } = options
+  const { maxLingerMs = 2, activeMs } = options
+  if (!(bounds.maxRows >= 1 && bounds.maxBytes > 0 && budgetMs > 0)) throw new RangeError('a batch needs bounds')
+  const rowBytes = (width + outputWidth) * Float32Array.BYTES_PER_ELEMENT
+  const ceiling = Math.max(1, Math.floor(Math.min(bounds.maxRows, bounds.maxBytes / rowBytes)))
+  const linger = createLingerRule({ fit, maxMs: Math.min(maxLingerMs, budgetMs / 10), activeMs })
+  let guard = ceiling
+  let full = 0
+
+  const efficientRows = (): number => (9 * fit.fixedMs) / fit.rowMs
+  const rowsWithin = (ms: number): number => Math.max(0, (ms - fit.fixedMs) / fit.rowMs)
+  const budgetRows = (): number => Math.floor(rowsWithin(budgetMs / ((slots + 1) * fit.tail)))
+
+  function efficientCap(): number {
+    const loop = inline ? rowsWithin(Math.max(EVENT_LOOP_MS, 2 * fit.fixedMs)) : ceiling
+    return Math.max(1, Math.floor(Math.min(2 * efficientRows(), loop, ceiling)))
+  }
+
+  function usualCap(): number {
+    return Math.max(1, Math.floor(Math.min(efficientCap(), budgetRows(), guard)))
+  }
+
+  function cap(queuedRows: number): number {
+    const usual = usualCap()
+    const late = (queuedRows / usual) * fit.predictMs(usual) > budgetMs
+    const most = late ? efficientCap() : usual
+    return full % PROBE_EVERY === PROBE_EVERY - 1 ? Math.ceil(most / 2) : most
+  }
+
+  return {
+    cap,
+    get aloneRows() {
+      return Math.max(efficientRows(), fit.fixedMs / (rowBytes * COPY_MS_PER_BYTE))
+    },
+    decide({ now, rows, running, since, deadline }) {
+      if (rows >= cap(rows)) return 'full'
+      // handed over before it can begin, it could still have grown
+      if (running > 0 && rows < efficientRows()) return Number.POSITIVE_INFINITY
+      const lingerMs = linger.ms(now)
+      if (lingerMs === 0 || rows >= efficientRows()) return 'drained'
+      const lingered = since + lingerMs
+      const latest = deadline - fit.tail * fit.predictMs(rows) - TIMER_MS
+      if (now < lingered && now < latest) {
+        linger.waits(rows)
+        return Math.min(lingered, latest)
+      }
+      return latest < lingered ? 'deadline' : 'linger'
+    },
+    arrived: (rows) => linger.arrived(rows),
+    ran(rows, most, reason, ms) {
+      const efficient = efficientRows()
+      if (ms > budgetMs / 2) guard = Math.max(1, Math.min(guard, most) * BACK_OFF)
+      else if (reason === 'full') guard = Math.min(ceiling, guard + Math.max(1, efficient / 16))
+      if (reason === 'full') full++
+      linger.ran(rows, ms)
+      fit.observe(rows, ms)
+    },
+    figures() {
+      const efficient = Math.ceil(efficientRows())
+      const within = budgetRows()
+      const lingerMs = linger.current
+      return { cap: usualCap(), efficientRows: efficient, budgetRows: within, overBudget: within < efficient, lingerMs }
+    },
+  }
+}

@@ -1,0 +1,161 @@
+import { setImmediate as yieldToSockets } from 'node:timers/promises'
+import type { Clock } from '../../infra/runtime/clock.ts'
+import type { RunResult, RunRows } from '../execution/run-rows.ts'
+import type { BatchPolicy } from './batch-policy.ts'
+import { createLaneQueues } from './lane-queues.ts'
+import type { MicroBatch, MicroBatcher, ReleaseReason } from './micro-batcher.ts'
+import { PendingWork, type Segment } from './pending-work.ts'
+
+/** Must not throw. */
+export interface BatchObserver {
+  /** A batch was answered or refused. */
+  ran(batch: MicroBatch): void
+}
+
+export interface MicroBatcherDeps {
+  /** Floats of a row. */
+  readonly width: number
+  /** Floats of a row's outputs. */
+  readonly outputWidth: number
+  readonly run: RunRows
+  /** Runs that may be under way at once. */
+  readonly slots: number
+  /** Whether a run blocks this thread: then it is left to others between two runs. */
+  readonly inline: boolean
+  readonly policy: BatchPolicy
+  readonly clock: Clock
+  readonly observer: BatchObserver
+}
+
+export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
+  const { width, outputWidth, run, slots, inline, policy, clock, observer } = deps
+  const queues = createLaneQueues()
+  /** Buffers that no run reads: a run may read its rows until it has settled. */
+  const spare: Float32Array[] = []
+  let running = 0
+  let runningRows = 0
+  let scheduled = false
+  let wakesAt = Number.POSITIVE_INFINITY
+  let lastEnd = Number.NEGATIVE_INFINITY
+
+  /** Asks the policy once everything is queued that is submitted in this turn. */
+  function schedule(): void {
+    if (scheduled) return
+    scheduled = true
+    queueMicrotask(() => {
+      scheduled = false
+      release()
+    })
+  }
+
+  function release(): void {
+    while (running < slots && queues.rows > 0) {
+      const now = clock.monotonic()
+      const state = { now, rows: queues.rows, running, since: queues.since(), deadline: queues.deadline() }
+      const decision = policy.decide(state)
+      if (typeof decision === 'number') {
+        if (Number.isFinite(decision)) wakeAt(decision, now)
+        return
+      }
+      void runBatch(decision, policy.cap(queues.rows))
+    }
+  }
+
+  function wakeAt(at: number, now: number): void {
+    if (at >= wakesAt) return
+    wakesAt = at
+    void clock.sleep(Math.max(0, at - now)).then(() => {
+      if (wakesAt === at) wakesAt = Number.POSITIVE_INFINITY
+      schedule()
+    })
+  }
+
+  /** The rows of a batch, one behind the other; those of a single segment where they are. */
+  function gather(batch: readonly Segment[], rows: number): { tensor: Float32Array; buffer: Float32Array | null } {
+    const [only] = batch
+    if (batch.length === 1 && only !== undefined) {
+      const { pending, from, to } = only
+      const { work } = pending
+      return {
+        tensor: to - from === pending.count ? work.rows : work.rows.subarray(from * width, to * width),
+        buffer: null,
+      }
+    }
+    let buffer = spare.pop()
+    if (buffer === undefined || buffer.length < rows * width) buffer = new Float32Array(rows * width)
+    for (const { pending, from, to, at } of batch)
+      buffer.set(pending.work.rows.subarray(from * width, to * width), at * width)
+    return { tensor: buffer.subarray(0, rows * width), buffer }
+  }
+
+  async function attempt(tensor: Float32Array, rows: number): Promise<RunResult | { readonly error: unknown }> {
+    try {
+      const result = await run(tensor)
+      if (result.outputs.length === rows * outputWidth && result.batchRows.length === rows) return result
+      return {
+        error: new RangeError(`${result.outputs.length} outputs of ${result.batchRows.length} rows for ${rows}`),
+      }
+    } catch (error) {
+      return { error }
+    }
+  }
+
+  async function runBatch(decision: ReleaseReason, cap: number): Promise<void> {
+    const batch = queues.take(cap, policy.aloneRows)
+    const reason = decision === 'drained' && queues.rows > 0 ? 'full' : decision
+    const last = batch.at(-1) as Segment
+    const rows = last.at + (last.to - last.from)
+    // taken before the run, which may come back with everything else done
+    const arrivedAt = batch.reduce(
+      (least, { pending }) => Math.min(least, pending.work.arrivedAt),
+      Number.POSITIVE_INFINITY,
+    )
+    for (const { pending } of batch) pending.began()
+    running++
+    runningRows += rows
+    const { tensor, buffer } = gather(batch, rows)
+    const startedAt = clock.monotonic()
+
+    const result = await attempt(tensor, rows)
+
+    const endedAt = clock.monotonic()
+    // runs at once are run one after the other: what one waited for the last is not its own
+    const runMs = endedAt - Math.max(startedAt, lastEnd)
+    lastEnd = endedAt
+    runningRows -= rows
+    if (buffer !== null) spare.push(buffer)
+    if ('error' in result) {
+      for (const { pending } of batch) {
+        queues.drop(pending)
+        pending.fail(result.error)
+      }
+    } else {
+      // rows that had to be isolated took many runs
+      if (result.failures.size === 0) policy.ran(rows, cap, reason, runMs)
+      const scoredAt = clock.now()
+      for (const segment of batch) segment.pending.answer(segment, result, scoredAt)
+    }
+    observer.ran({ reason, rows, cap, waitedMs: startedAt - arrivedAt, runMs })
+    if (inline) await yieldToSockets()
+    running--
+    schedule()
+  }
+
+  return {
+    get pending() {
+      return queues.rows + runningRows
+    },
+    submit(work) {
+      const count = work.rows.length / width
+      if (!Number.isInteger(count))
+        return Promise.reject(new RangeError(`${work.rows.length} floats are no rows of ${width}`))
+      if (count === 0) return Promise.resolve({ outputs: new Float32Array(0), failures: new Map(), parts: [] })
+      return new Promise((resolve, reject) => {
+        const since = clock.monotonic()
+        queues.push(new PendingWork(work, { count, since, outputWidth }, { resolve, reject }))
+        policy.arrived(count)
+        schedule()
+      })
+    },
+  }
+}

@@ -1,0 +1,153 @@
+import type { PendingWork, Segment } from './pending-work.ts'
+
+/**
+ * Works that wait, lane by lane. A lane's rows leave in their order; of the lanes, the one that has had least goes first
+ * (start-time fair queueing, Goyal et al., SIGCOMM '96: a lane that was idle begins where the others are, it saves nothing up).
+ */
+export interface LaneQueues {
+  /** Rows that wait. */
+  readonly rows: number
+  push(pending: PendingWork): void
+  /**
+   * The rows of the next batch, at most `cap`. All that wait where they fit; else every lane gets an even share, or one lane
+   * all of it in its turn, where it has `alone` rows that lie together: they need not be copied.
+   */
+  take(cap: number, alone: number): Segment[]
+  /** Takes a work out whose rows will not be run. */
+  drop(pending: PendingWork): void
+  /** When the work that waits longest began to, monotonic ms; Infinity when none waits. */
+  since(): number
+  /** The earliest deadline of a lane's first work, monotonic ms. */
+  deadline(): number
+}
+
+interface Lane {
+  /** Works that wait are a list by their `next`. */
+  first: PendingWork | null
+  last: PendingWork | null
+  rows: number
+  /** Rows that it has had, from where the others were when it came. */
+  served: number
+  /** Of the next batch. */
+  share: number
+}
+
+export function createLaneQueues(): LaneQueues {
+  /** Every lane that ever was: partitions of a few pipelines. */
+  const lanes = new Map<string, Lane>()
+  /** Those with rows. */
+  let active: Lane[] = []
+  let rows = 0
+  /** What the lane had had that was served last. */
+  let turn = 0
+
+  function laneOf(name: string): Lane {
+    const known = lanes.get(name)
+    if (known !== undefined) return known
+    const lane: Lane = { first: null, last: null, rows: 0, served: 0, share: 0 }
+    lanes.set(name, lane)
+    return lane
+  }
+
+  function unlink(lane: Lane, pending: PendingWork, before: PendingWork | null): void {
+    if (before === null) lane.first = pending.next
+    else before.next = pending.next
+    if (pending.next === null) lane.last = before
+    pending.next = null
+  }
+
+  /** Moves the first rows of a lane to the batch. */
+  function move(lane: Lane, most: number, batch: Segment[], filled: number): number {
+    let at = filled
+    while (at - filled < most) {
+      const pending = lane.first as PendingWork
+      const count = Math.min(pending.queued, most - (at - filled))
+      const from = pending.taken
+      pending.taken += count
+      batch.push({ pending, from, to: from + count, at })
+      at += count
+      if (pending.queued === 0) unlink(lane, pending, null)
+    }
+    lane.rows -= at - filled
+    lane.served += at - filled
+    rows -= at - filled
+    return at
+  }
+
+  /** Even shares (max-min): what a lane does not need goes to the others; a remainder to those that have had least. */
+  function fill(cap: number, batch: Segment[]): void {
+    active.sort((one, other) => one.served - other.served)
+    let left = cap
+    for (let open = active.length; left > 0 && open > 0; ) {
+      const each = Math.max(1, Math.floor(left / open))
+      open = 0
+      for (const lane of active) {
+        const more = Math.min(each, lane.rows - lane.share, left)
+        lane.share += more
+        left -= more
+        if (lane.share < lane.rows) open++
+      }
+    }
+    let at = 0
+    for (const lane of active) {
+      if (lane.share > 0) at = move(lane, lane.share, batch, at)
+      lane.share = 0
+    }
+  }
+
+  /** Of the works that are first in their lanes. */
+  function least(of: (pending: PendingWork) => number): number {
+    let found = Number.POSITIVE_INFINITY
+    for (const { first } of active) found = Math.min(found, of(first as PendingWork))
+    return found
+  }
+
+  function leastServed(): Lane {
+    let found = active[0] as Lane
+    for (const lane of active) if (lane.served < found.served) found = lane
+    return found
+  }
+
+  return {
+    get rows() {
+      return rows
+    },
+    push(pending) {
+      const lane = laneOf(pending.work.lane)
+      if (lane.rows === 0) {
+        lane.served = Math.max(lane.served, active.length === 0 ? turn : leastServed().served)
+        active.push(lane)
+      }
+      if (lane.last === null) lane.first = pending
+      else lane.last.next = pending
+      lane.last = pending
+      lane.rows += pending.count
+      rows += pending.count
+    },
+    take(cap, alone) {
+      const batch: Segment[] = []
+      if (rows === 0) return batch
+      const lane = leastServed()
+      turn = lane.served
+      const together = (lane.first as PendingWork).queued
+      // in equal parts, so that no small rest is left over
+      const part = Math.ceil(together / Math.ceil(together / cap))
+      if (part >= alone || together === rows) move(lane, part, batch, 0)
+      else fill(cap, batch)
+      active = active.filter((other) => other.rows > 0)
+      return batch
+    },
+    drop(pending) {
+      const lane = lanes.get(pending.work.lane)
+      if (lane === undefined || pending.queued === 0) return
+      let before: PendingWork | null = null
+      for (let at = lane.first; at !== null && at !== pending; at = at.next) before = at
+      unlink(lane, pending, before)
+      lane.rows -= pending.queued
+      rows -= pending.queued
+      if (lane.rows === 0) active = active.filter((other) => other !== lane)
+    },
+    since: () => least(({ since }) => since),
+    deadline: () => least(({ work }) => work.deadline),
+  }
+}
