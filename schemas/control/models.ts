@@ -30,7 +30,9 @@ export interface ModelProfile {
 /** Which versions of a model serve: kind `rollout`, name `<model>`. */
 export interface RolloutEntry {
   /** What happened. */
-  readonly step: 'proposed' | 'activated' | 'stalled' | 'rolled_back' | 'paused' | 'resumed'
+  readonly step: RolloutStep
+  /** Highest epoch that any plan of the model had. */
+  readonly lastEpoch: number
   /** Null before the first activation. */
   readonly active: RolloutPlan | null
   /** What a rollback returns to. */
@@ -41,13 +43,51 @@ export interface RolloutEntry {
   readonly evidence: Readonly<Record<string, unknown>> | null
 }
 
+export type RolloutStep = 'proposed' | 'activated' | 'stalled' | 'rolled_back' | 'paused' | 'resumed' | 'weighted'
+
 export interface RolloutPlan {
-  /** Grows with every plan of the model. */
+  /** Grows with every plan of the model that names other versions than the one before it. */
   readonly epoch: number
   /** Version of the alias `production`. */
   readonly production: string
-  /** Version of the alias `candidate`, and the share of entity keys that it answers, 0 to 10,000. */
-  readonly candidate: { readonly version: string; readonly weight: number } | null
+  /**
+   * Version of the alias `candidate`, and the share of entity keys that it answers, 0 to 10,000; while it is paused it answers
+   * none and the share is kept.
+   */
+  readonly candidate: { readonly version: string; readonly weight: number; readonly paused: boolean } | null
   /** Scored beside, never answered with; share of entity keys, 0 to 10,000. */
   readonly shadow: { readonly version: string; readonly share: number } | null
+  /** Null = nothing rolls it back by itself. */
+  readonly guards: GuardLimits | null
+}
+
+/**
+ * When a candidate is taken out, or a production that was just activated is rolled back, by itself. Each process judges
+ * what it has scored; one that sees a limit exceeded is enough. A limit of null is not looked at.
+ */
+export interface GuardLimits {
+  /** Time over which versions are compared, ms; longer when a version has not had `minRows` by then. */
+  readonly windowMs: number
+  /** Rows that a version, and the one that it is compared with, must have had. */
+  readonly minRows: number
+  /** Rows that the model failed on, as a share of all: above that of the other version by more than this. */
+  readonly errorRate: number | null
+  /** Rows with an output that is NaN, infinite or out of range: above the other version's share by more than this. */
+  readonly invalidRate: number | null
+  /** p99 of the time that a row takes: more than so many times the other version's, and above `slowFloorUs`. */
+  readonly slowdown: number | null
+  /** No row time below this, µs, is slow. */
+  readonly slowFloorUs: number
+  /** Population stability index of the scores against those of production. */
+  readonly psi: number | null
+}
+
+export const DEFAULT_GUARDS: GuardLimits = {
+  windowMs: 60_000,
+  minRows: 500,
+  errorRate: 0.02,
+  invalidRate: 0.02,
+  slowdown: 5,
+  slowFloorUs: 1_000,
+  psi: 0.25,
 }

@@ -1,0 +1,151 @@
+import { createHash } from 'node:crypto'
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock } from '../../infra/runtime/clock.ts'
+import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
+import { describeError, fatal } from '../../infra/runtime/errors.ts'
+import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
+import type { ModelEntry } from '../../schemas/control/models.ts'
+import { explainMisfit } from '../../schemas/pipeline/check-models.ts'
+import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import { listModelVersions, type ModelManifest, readModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { formatProblem } from '../../schemas/pipeline/problems.ts'
+
+/** A version that could be loaded. */
+export interface VersionSource {
+  /** Its id in the version cache: another one when its files are others. */
+  readonly id: string
+  readonly version: string
+  readonly featureSet: string
+  /** SHA-256 of the model file, hex. */
+  readonly digest: string
+  readonly from:
+    | { readonly kind: 'registered'; readonly entry: ModelEntry }
+    | { readonly kind: 'bundled'; readonly manifest: ModelManifest }
+}
+
+/** The versions of the pipeline's model: those that are registered and not retired, and the folders beside the pipeline. */
+export interface VersionCatalogue {
+  /** Also a version that was there once. */
+  byId(id: string): VersionSource | null
+  /** By the name that a plan gives it; of two with one name the registered one. */
+  named(version: string): VersionSource | null
+  /** Those that take the feature set, highest version first; bundled ones before all others where that is asked for. */
+  taking(featureSet: string, bundledFirst: boolean): readonly VersionSource[]
+  /** Of the bundled versions, the highest for each feature set. */
+  bundled(): readonly VersionSource[]
+  /**
+   * Looks for folders that have appeared or changed, at most once a second. One that cannot be used is logged, and left
+   * alone until its files change; so is one whose version `isLoaded`.
+   */
+  rescan(isLoaded: (id: string) => boolean): void
+}
+
+const RESCAN_INTERVAL_MS = 1_000
+const ID_HEX = 16
+const byVersion = new Intl.Collator('en', { numeric: true })
+const higherFirst = (a: VersionSource, b: VersionSource): number => byVersion.compare(b.version, a.version)
+
+export interface CatalogueDeps {
+  readonly pipeline: CompiledPipeline
+  readonly control: ControlLog
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/** Throws `invalid_model` (crash) when a folder beside the pipeline is no version of its model. */
+export function createVersionCatalogue({ pipeline, control, clock, logger }: CatalogueDeps): VersionCatalogue {
+  const { name: model, directory } = pipeline.model
+  const folders = new Map<string, { readonly fingerprint: string; readonly source: VersionSource | null }>()
+  const known = new Map<string, VersionSource>()
+  let scannedAt = clock.monotonic()
+
+  function bundledIn(folder: string, fingerprint: string): VersionSource {
+    const manifest = readModelManifest(folder)
+    // another feature set is what versions are for; another name or output is not
+    const problems = explainMisfit(pipeline, manifest, join(folder, 'manifest.json')).filter(
+      ({ path }) => path !== 'input.features',
+    )
+    if (problems.length > 0) throw fatal('invalid_model', problems.map(formatProblem).join('\n'))
+    const { version, sha256: digest, featureSet } = manifest
+    const id = `${model}/${version}@${fingerprint.slice(0, ID_HEX)}`
+    return { id, version, featureSet: featureSet.digest, digest, from: { kind: 'bundled', manifest } }
+  }
+
+  function look(folder: string): void {
+    const fingerprint = fingerprintOf(folder)
+    folders.set(folder, { fingerprint, source: null })
+    const source = bundledIn(folder, fingerprint)
+    folders.set(folder, { fingerprint, source })
+    known.set(source.id, source)
+  }
+
+  function registered(): readonly VersionSource[] {
+    const sources: VersionSource[] = []
+    for (const { value } of control.all('model').values()) {
+      const entry = value as ModelEntry
+      if (entry?.model !== model || entry.state !== 'active') continue
+      const { version, manifest, digest, featureSet } = entry
+      const id = `${model}/${version}@${manifest.slice(0, ID_HEX)}`
+      sources.push({ id, version, featureSet, digest, from: { kind: 'registered', entry } })
+    }
+    for (const source of sources) known.set(source.id, source)
+    return sources.sort(higherFirst)
+  }
+
+  function bundled(): readonly VersionSource[] {
+    return [...folders.values()]
+      .map(({ source }) => source)
+      .filter((source) => source !== null)
+      .sort(higherFirst)
+  }
+
+  try {
+    for (const folder of listModelVersions(directory)) look(folder)
+  } catch (error) {
+    throw fatal('invalid_model', (error as Error).message, error)
+  }
+
+  return {
+    byId: (id) => known.get(id) ?? registered().find((source) => source.id === id) ?? null,
+    named: (version) => [...registered(), ...bundled()].find((source) => source.version === version) ?? null,
+    taking(featureSet, bundledFirst) {
+      const [own, pushed] = [bundled(), registered()]
+      const all = bundledFirst ? [...own, ...pushed] : [...pushed, ...own].sort(higherFirst)
+      return all.filter((source) => source.featureSet === featureSet)
+    },
+    bundled() {
+      const all = bundled()
+      return all.filter((source, at) => all.findIndex(({ featureSet }) => featureSet === source.featureSet) === at)
+    },
+    rescan(isLoaded) {
+      if (clock.monotonic() - scannedAt < RESCAN_INTERVAL_MS) return
+      scannedAt = clock.monotonic()
+      const present = listModelVersions(directory)
+      for (const folder of folders.keys()) if (!present.includes(folder)) folders.delete(folder)
+      for (const folder of present) {
+        const before = folders.get(folder)
+        try {
+          if (before !== undefined && before.source !== null && isLoaded(before.source.id)) continue
+          if (before?.fingerprint !== fingerprintOf(folder)) look(folder)
+        } catch (error) {
+          // the versions that are loaded go on; this one is looked at again when its files change
+          logger.error({ ...describeError(error), folder }, 'new model version refused')
+        }
+      }
+    },
+  }
+}
+
+/** Changes when a file of the folder does. */
+function fingerprintOf(folder: string): string {
+  const files = readdirSync(folder)
+    .map((name) => {
+      const { size, mtimeMs } = statSync(join(folder, name))
+      return `${name}:${size}:${mtimeMs}`
+    })
+    .sort()
+  return createHash('sha256')
+    .update([folder, ...files].join('\n'))
+    .digest('hex')
+}
