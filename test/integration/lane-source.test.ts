@@ -225,6 +225,21 @@ test('a static member that restarts within its session takes over without a reba
   expect(ledger.wrong).toEqual([])
 })
 
+test('what a static member did not give back before it died, the one after it gives to the others', async () => {
+  const { settings, fill } = await topicWith(4)
+  await fill(10)
+  const first = await laneSource('a', { ...settings, instanceId: 'a', drainTimeoutMs: 100_000 })
+  const out = new Set<number>()
+  // never settled: none of them can be drained
+  while (out.size < 4) for (const { partition } of await first.source.take(ALL)) out.add(partition)
+  const other = await laneSource('other', settings)
+  await eventually(() => expect(first.events.filter((event) => event.startsWith('joined'))).toHaveLength(2), DEADLINE)
+  const second = await laneSource('a again', { ...settings, instanceId: 'a' })
+  const has = ({ source }: typeof second) => expect(source.positions().size).toBe(2)
+  await eventually(() => [second, other].map(has), DEADLINE)
+  expect(first.events.at(-1)).toMatch(/^(lost|close)/)
+})
+
 test('a second process with an instance id that is in use fences the first', async () => {
   const { settings } = await topicWith(1)
   const first = await consume('a', handOuts(), { ...settings, instanceId: 'i' })

@@ -29,7 +29,7 @@ function coordinator() {
       member: 'm',
       members: [{ member: 'm', metadata: encodeSubscription('t', { generation: -1, owned: [] }) }],
     }),
-    SyncGroup: () => ({ error: null, assignment: encodeAssignment('t', [0, 1]) }),
+    SyncGroup: () => ({ error: null, assignment: encodeAssignment('t', { partitions: [0, 1], released: [] }) }),
     Heartbeat: () => null,
     LeaveGroup: () => null,
   }
@@ -70,9 +70,12 @@ function identity({ name, body }: KafkaRequest<unknown>): { member: string; gene
   return { generation, member: reader.string() ?? '' }
 }
 
-function member(group: ReturnType<typeof coordinator>, own: { clock?: Clock; instanceId?: string } = {}) {
+function member(
+  group: ReturnType<typeof coordinator>,
+  own: { clock?: Clock; instanceId?: string; owned?: number[] } = {},
+) {
   const events: string[] = []
-  const owned: number[] = []
+  const { owned = [] } = own
   const membership: Membership = createMembership({
     connections: group.connections,
     clock: own.clock ?? manualClock(),
@@ -192,6 +195,18 @@ test('another process with the same instance id ends the membership', async () =
   await reached(membership, 'left')
   expect(events.slice(2)).toEqual(['lost FENCED_INSTANCE_ID', 'ended instance_fenced'])
   expect(group.count('JoinGroup')).toBe(1)
+})
+
+test.each([
+  ['has and will drain it: it joins again when it has', [0, 1], 1],
+  ['does not have, as the process before it died: it joins again at once', [], 2],
+] as const)('a static member that has to give back what it %s', async (_, owned, joins) => {
+  const group = coordinator()
+  group.answers('SyncGroup', { error: null, assignment: encodeAssignment('t', { partitions: [0], released: [1] }) })
+  const { membership, events } = member(group, { instanceId: 'i', owned: [...owned] })
+  await eventually(() => expect(events.length).toBe(2 * joins), DEADLINE)
+  await membership.confirm()
+  expect([group.count('JoinGroup'), events[1], membership.state]).toEqual([joins, 'assigned 0', 'stable'])
 })
 
 test('a group that somebody else uses in another way ends it, too', async () => {

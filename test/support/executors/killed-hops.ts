@@ -8,7 +8,7 @@ import type { HopSettings } from './hop-settings.ts'
 
 /** The points that a hop comes to, and the most often that it surely does within seconds. */
 const POINTS: Readonly<Partial<Record<KillPoint, number>>> = {
-  'after-fetch': 10,
+  'after-fetch': 4,
   'after-decode': 40,
   'before-produce-dead-letters': 15,
   'after-produce-dead-letters': 15,

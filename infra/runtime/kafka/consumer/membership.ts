@@ -226,10 +226,13 @@ export function createMembership(options: MembershipOptions): Membership {
       told(error, asked)
       return rejoin()
     }
-    const partitions = new Set(decodeAssignment(assignment, topic))
+    const { partitions, released } = decodeAssignment(assignment, topic)
     enter('stable')
     confirm(sentAt)
-    options.onAssigned(partitions)
+    options.onAssigned(new Set(partitions))
+    // a static member gets the assignment of the process before it, which may have died before it gave these back: nobody has them
+    const owned = options.owned()
+    if (released.some((partition) => !owned.includes(partition))) rejoin()
   }
 
   async function lead({ members }: JoinedGroup): Promise<{ member: string; assignment: Buffer }[]> {
@@ -238,7 +241,11 @@ export function createMembership(options: MembershipOptions): Membership {
       return claim === null ? [] : [{ member: id, ...claim }]
     })
     const assigned = assign(claims, await options.partitions())
-    return [...assigned].map(([id, partitions]) => ({ member: id, assignment: encodeAssignment(topic, partitions) }))
+    return claims.map(({ member: id, owned }) => {
+      const partitions = assigned.get(id) ?? []
+      const released = owned.filter((partition) => !partitions.includes(partition))
+      return { member: id, assignment: encodeAssignment(topic, { partitions, released }) }
+    })
   }
 
   async function run(): Promise<void> {

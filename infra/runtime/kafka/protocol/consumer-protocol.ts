@@ -7,9 +7,10 @@ import { wireReader, wireWriter } from './wire.ts'
  *   subscription   version: INT16 = 0, topics: ARRAY of STRING, user_data: BYTES
  *   assignment     version: INT16 = 0, topics: ARRAY of { name: STRING, partitions: ARRAY of INT32 }, user_data: BYTES
  *
- * The user data of a subscription is ours:
+ * The user data is ours, in a subscription and in an assignment:
  *
  *   claim          version: INT8 = 1, generation: INT32, partitions: ARRAY of INT32
+ *   released       version: INT8 = 1, partitions: ARRAY of INT32
  */
 
 /** What a member has when it joins: partitions that it owned in a generation, with those that it is draining. */
@@ -19,8 +20,16 @@ export interface Claim {
   readonly owned: readonly number[]
 }
 
+/** What a member gets. */
+export interface Assignment {
+  readonly partitions: readonly number[]
+  /** What it claimed and has to give back: it joins again without, and the next round gives them away. */
+  readonly released: readonly number[]
+}
+
 const CONSUMER_VERSION = 0
 const CLAIM_VERSION = 1
+const RELEASED_VERSION = 1
 const NOTHING: Claim = { generation: -1, owned: [] }
 
 export function encodeSubscription(topic: string, { generation, owned }: Claim): Buffer {
@@ -48,21 +57,30 @@ export function decodeClaim(subscription: Buffer, topic: string): Claim | null {
   return { generation: claim.int32(), owned: claim.array(() => claim.int32()) }
 }
 
-export function encodeAssignment(topic: string, partitions: readonly number[]): Buffer {
+export function encodeAssignment(topic: string, { partitions, released }: Assignment): Buffer {
+  const userData = wireWriter()
+    .int8(RELEASED_VERSION)
+    .array(released, (partition, writer) => writer.int32(partition))
+    .end()
   return wireWriter()
     .int16(CONSUMER_VERSION)
     .array(partitions.length === 0 ? [] : [topic], (name, writer) =>
       writer.string(name).array(partitions, (partition) => writer.int32(partition)),
     )
-    .bytes(null)
+    .bytes(userData)
     .end()
 }
 
-/** Partitions of the topic; an empty assignment is that of a member that gets none. */
-export function decodeAssignment(assignment: Buffer, topic: string): readonly number[] {
-  if (assignment.length === 0) return []
+/** Of the topic; an empty assignment is that of a member that gets nothing. Throws `malformed_response`. */
+export function decodeAssignment(assignment: Buffer, topic: string): Assignment {
+  if (assignment.length === 0) return { partitions: [], released: [] }
   const reader = wireReader(assignment, 'an assignment')
   reader.int16()
   const topics = reader.array(() => ({ name: reader.string(), partitions: reader.array(() => reader.int32()) }))
-  return topics.find(({ name }) => name === topic)?.partitions ?? []
+  const partitions = topics.find(({ name }) => name === topic)?.partitions ?? []
+  const userData = reader.bytes() ?? Buffer.alloc(0)
+  if (userData[0] !== RELEASED_VERSION || userData.length < 5) return { partitions, released: [] }
+  const released = wireReader(userData, 'released partitions')
+  released.int8()
+  return { partitions, released: released.array(() => released.int32()) }
 }
