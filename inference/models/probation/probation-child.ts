@@ -48,7 +48,7 @@ async function judge(candidate: Candidate): Promise<void> {
 async function tryOut(
   { folder, provider, limits }: Candidate,
   begin: (step: ProbationStep) => void,
-): Promise<ModelProfile> {
+): Promise<ModelProfile | null> {
   begin('files')
   const manifest = readable('manifest', () => readModelManifest(folder))
   checkSizes(manifest, limits.fileBytes)
@@ -64,7 +64,7 @@ async function tryOut(
     begin('missing')
     if (manifest.input.missing === 'nan') await tryMissing(session)
     begin('profile')
-    return await measureProfile(session, provider, limits.rows)
+    return limits.measure ? await measureProfile(session, provider, limits.rows) : null
   } finally {
     await session.release()
   }

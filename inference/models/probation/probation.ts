@@ -49,6 +49,8 @@ export interface ProbationLimits {
   /** Largest batch that it is given. */
   readonly rows: number
   readonly allowed: Allowed
+  /** Whether its cost is measured, which takes about a second. */
+  readonly measure: boolean
 }
 
 export const DEFAULT_LIMITS: ProbationLimits = {
@@ -57,6 +59,7 @@ export const DEFAULT_LIMITS: ProbationLimits = {
   fileBytes: 1_073_741_824,
   rows: 1_024,
   allowed: { controlFlow: false, functions: false },
+  measure: true,
 }
 
 export interface ProbationReport {
