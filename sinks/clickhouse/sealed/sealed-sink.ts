@@ -102,7 +102,10 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
         { ...options, source, pace, memory },
         { partition, position, metadata, queue, letters },
       )
-      lane.ended.catch((error: unknown) => failure.reject(error))
+      lane.ended.catch((error: unknown) => {
+        failure.reject(error)
+        source.endIntake()
+      })
       lanes.set(partition, lane)
       // nothing of it is settled before the whole of it has landed
       if (metadata.pend !== null) source.reach(partition, metadata.pend.b)
@@ -171,7 +174,8 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
 
   async function loop(from: LaneSource): Promise<void> {
     for (;;) {
-      const batches = await Promise.race([failure.promise, from.take(TAKE)])
+      // a race against `failure` would keep what every turn took for as long as that is open; a failure ends the intake
+      const batches = await from.take(TAKE)
       if (batches.length === 0) break
       // one that went back while `take` resolved comes again
       for (const batch of batches) if (from.owns(batch)) lanes.get(batch.partition)?.add(batch)
