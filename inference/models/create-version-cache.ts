@@ -56,9 +56,7 @@ export function createVersionCache(deps: VersionCacheDeps): VersionCache {
     const opened = await deps.open(id)
     entries.set(id, { id, opened, holds: 0, used: ++uses, awaitedSince: clock.monotonic() })
     bytes += opened.bytes
-    const { version } = opened
-    observer.loaded(version, (clock.monotonic() - startedAt) / 1_000)
-    logger.info({ ...named(version), bytes: opened.bytes }, 'model loaded')
+    observer.loaded(opened.version, (clock.monotonic() - startedAt) / 1_000)
     makeRoom()
     observer.resident(entries.size, bytes)
   }
