@@ -19,7 +19,7 @@ export function vectorProblem(
     const value = features[column] as number
     const name = input.features[column]?.name ?? String(column)
     if (Number.isNaN(value)) {
-      if (input.missing === 'nan' && whole[column] === 0) continue
+      if (input.missing === 'nan' && !whole.includes(column)) continue
       return { reason: 'non_finite', message: `feature ${name} is missing, which the model does not take` }
     }
     if (!Number.isFinite(value)) return { reason: 'non_finite', message: `feature ${name} is infinite` }
@@ -28,7 +28,7 @@ export function vectorProblem(
       const message = `feature ${name} is ${value}, the model takes ${range[0]} to ${range[1]}`
       return { reason: 'feature_out_of_range', message }
     }
-    if (whole[column] === 1 && !isExact(value)) {
+    if (whole.includes(column) && !isExact(value)) {
       const message = `feature ${name} is ${value}, the model takes whole numbers up to ${EXACT}`
       return { reason: 'feature_not_whole', message }
     }
@@ -41,21 +41,22 @@ export type RowCheck = (features: Float32Array, row: number) => boolean
 
 export function createRowCheck({ input }: ModelManifest): RowCheck {
   const width = input.features.length
-  const takesMissing = input.missing === 'nan'
-  const whole = wholeColumns(input)
-  const ranged = input.ranges.some((range) => range !== null)
-  if (!ranged && !whole.includes(1)) return takesMissing ? finiteOrMissing(width) : finite(width)
+  const takes = input.missing === 'nan' ? finiteOrMissing(width) : finite(width)
+  const ranged = Int32Array.from(input.ranges.flatMap((range, column) => (range === null ? [] : column)))
+  const whole = Int32Array.from(wholeColumns(input))
+  if (ranged.length === 0 && whole.length === 0) return takes
 
-  const low = Float64Array.from(input.ranges, (range) => range?.[0] ?? Number.NEGATIVE_INFINITY)
-  const high = Float64Array.from(input.ranges, (range) => range?.[1] ?? Number.POSITIVE_INFINITY)
+  const low = Float64Array.from(ranged, (column) => input.ranges[column]?.[0] ?? Number.NEGATIVE_INFINITY)
+  const high = Float64Array.from(ranged, (column) => input.ranges[column]?.[1] ?? Number.POSITIVE_INFINITY)
   return (features, row) => {
+    if (!takes(features, row)) return false
     const from = row * width
-    for (let column = 0; column < width; column++) {
-      const value = features[from + column] as number
-      const isWhole = whole[column] === 1
-      if (value - value !== 0 && !(takesMissing && !isWhole && Number.isNaN(value))) return false
-      if (value < (low[column] as number) || value > (high[column] as number)) return false
-      if (isWhole && !isExact(value)) return false
+    for (let at = 0; at < ranged.length; at++) {
+      const value = features[from + (ranged[at] as number)] as number
+      if (value < (low[at] as number) || value > (high[at] as number)) return false
+    }
+    for (let at = 0; at < whole.length; at++) {
+      if (!isExact(features[from + (whole[at] as number)] as number)) return false
     }
     return true
   }
@@ -81,13 +82,11 @@ function finiteOrMissing(width: number): RowCheck {
   }
 }
 
-/** 1 for a feature of an int64 input, by column. */
-function wholeColumns({ tensors, features }: ModelManifest['input']): Uint8Array {
-  const whole = new Uint8Array(features.length)
-  for (const { type, columns } of tensors) if (type === 'int64') for (const column of columns) whole[column] = 1
-  return whole
+/** Of the features that are in an int64 input. */
+function wholeColumns({ tensors }: ModelManifest['input']): readonly number[] {
+  return tensors.flatMap(({ type, columns }) => (type === 'int64' ? columns : []))
 }
 
 function isExact(value: number): boolean {
-  return Number.isInteger(value) && Math.abs(value) <= EXACT
+  return Math.trunc(value) === value && Math.abs(value) <= EXACT
 }

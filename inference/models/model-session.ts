@@ -6,8 +6,8 @@ import { ModelRunError } from '../execution/executor.ts'
 import type { Provider } from '../execution/run-rows.ts'
 import { vectorProblem } from '../vector-problem.ts'
 import { joinOutputs } from './join-outputs.ts'
+import { type ModelUses, modelUses } from './model-uses.ts'
 import { createOnnxSession, isAllocationFailure, type OnnxSession } from './onnx-session.ts'
-import { type OnnxStructure, readOnnxStructure } from './onnx-structure.ts'
 import { createPackRows } from './pack-rows.ts'
 import { tensorProblem } from './tensor-problem.ts'
 
@@ -60,7 +60,7 @@ export function goldenFeatures({ golden, input }: ModelManifest): Float32Array {
 
 async function openSession(manifest: ModelManifest, provider: Provider): Promise<OnnxSession> {
   const bytes = verifyModelFile(manifest)
-  const problem = structureProblem(manifest, structureOf(manifest, bytes))
+  const problem = usesProblem(manifest, usesOf(manifest, bytes))
   if (problem !== null) throw refused(manifest, 'manifest.json', problem)
   try {
     // external data is looked for beside the file, and shared by the processes that map it
@@ -71,16 +71,16 @@ async function openSession(manifest: ModelManifest, provider: Provider): Promise
   }
 }
 
-function structureOf(manifest: ModelManifest, bytes: Buffer): OnnxStructure {
+function usesOf(manifest: ModelManifest, bytes: Buffer): ModelUses {
   try {
-    return readOnnxStructure(bytes)
+    return modelUses(bytes)
   } catch (error) {
     throw refused(manifest, manifest.file, `it is no ONNX model: ${describeError(error).message}`)
   }
 }
 
 /** What the model uses beyond what its manifest says: weights whose digest nobody knows, operators of others. */
-function structureProblem({ files, domains }: ModelManifest, model: OnnxStructure): string | null {
+function usesProblem({ files, domains }: ModelManifest, model: ModelUses): string | null {
   for (const location of model.external) {
     if (files.some((file) => file.path === posix.normalize(location))) continue
     return `files: the model keeps weights in ${location}, which is not listed with its digest`

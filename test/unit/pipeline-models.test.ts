@@ -113,6 +113,24 @@ test('an output that the model does not have', () => {
   ])
 })
 
+test('of several output tensors the pipeline must name one, and an output within it', () => {
+  edit((manifest) => {
+    manifest.output = {
+      tensors: [
+        { name: 'label', width: 1 },
+        { name: 'scores', width: 2 },
+      ],
+    }
+  })
+  expect(problems()).toEqual([
+    "1/manifest.json: output.tensors: the model's output is label, scores, the pipeline reads probabilities",
+  ])
+  pipeline = { ...pipeline, model: { ...pipeline.model, output: { tensor: 'scores', index: 2 } } }
+  expect(problems()).toEqual([
+    '1/manifest.json: output.tensors[1].width: the pipeline reads output 2, the model has 2, counted from 0',
+  ])
+})
+
 test('a version in a folder of another name, and a missing model file', () => {
   edit((manifest) => {
     manifest['version'] = '7'
