@@ -43,12 +43,14 @@ test('the types that values are checked by are those of the columns', async () =
     stageMetricsRows('p'),
   ]
   for (const { table, types } of kinds) {
-    const columns = await migrated.client.rows<{ name: string; type: string }>(
-      `SELECT name, type FROM system.columns
-       WHERE database = currentDatabase() AND table = {table:String} AND default_kind NOT IN ('MATERIALIZED', 'DEFAULT')`,
+    const columns = await migrated.client.rows<{ name: string; type: string; isFilled: boolean }>(
+      `SELECT name, type, default_kind != '' AS isFilled FROM system.columns
+       WHERE database = currentDatabase() AND table = {table:String}`,
       { table },
     )
-    expect(Object.fromEntries(columns.map(({ name, type }) => [name, type])), table).toEqual(types)
+    // a column that came later has a default for the rows before it, and is written like the others
+    const written = columns.filter(({ name, isFilled }) => name in types || !isFilled)
+    expect(Object.fromEntries(written.map(({ name, type }) => [name, type])), table).toEqual(types)
     await checkDeduplicationWindows(migrated.client, migrated.name, table)
   }
 })
