@@ -4,7 +4,7 @@ export interface LaneMemory {
   share(owned: () => number): () => number
 }
 
-export interface LaneMemoryLimits {
+interface LaneMemoryLimits {
   /** Resident memory of the process. */
   readonly maxMemoryBytes: number
   /** Of one lane, however few there are. */
