@@ -2,7 +2,7 @@ import type { ModelInput } from '../../schemas/pipeline/manifest/model-input.ts'
 import type { Feed, TensorInfo } from './onnx-session.ts'
 
 /** What a run is given; `free` it when the run has settled, not before: its buffers serve again. */
-export interface PackedRows {
+interface PackedRows {
   readonly feeds: readonly Feed[]
   free(): void
 }

@@ -114,6 +114,7 @@ export interface CompiledModelChoice {
   readonly alias: string
   /** Directory that holds one folder per version, each with a manifest.json. */
   readonly directory: string
+  /** The output that is the score, counted within its tensor. */
   readonly output: { readonly tensor: string; readonly index: number | 'max' }
   readonly budgetMs: number
   /** An answer is late so long after Kafka appended its event; null = never. */

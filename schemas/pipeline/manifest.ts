@@ -12,7 +12,7 @@ import { PipelineError, type Problem } from './problems.ts'
 import { readJson } from './read-json.ts'
 
 /** A file beside the model file that belongs to it: weights kept apart, as large models have them. */
-export interface ModelFile {
+interface ModelFile {
   /** Relative to the folder, with `/`. */
   readonly path: string
   /** SHA-256, hex. */

@@ -3,7 +3,7 @@ import type { Cursor } from '../cursor.ts'
 import { readNames } from './names.ts'
 
 /** One tensor that a model takes. */
-export interface InputTensor {
+interface InputTensor {
   readonly name: string
   readonly type: 'float32' | 'int64'
   /** Positions in the row of the features that it holds, in its order. */
