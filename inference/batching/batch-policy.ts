@@ -94,7 +94,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
   if (!(bounds.maxRows >= 1 && bounds.maxBytes > 0 && budgetMs > 0)) throw new RangeError('a batch needs bounds')
   const rowBytes = (width + outputWidth) * Float32Array.BYTES_PER_ELEMENT
   const ceiling = Math.max(1, Math.floor(Math.min(bounds.maxRows, bounds.maxBytes / rowBytes)))
-  const linger = createLingerRule({ fit, maxMs: Math.min(maxLingerMs, budgetMs / 10), activeMs })
+  const linger = createLingerRule({ fit, maxMs: Math.min(maxLingerMs, budgetMs / 10), inline, activeMs })
   let guard = ceiling
   let full = 0
 

@@ -26,7 +26,7 @@ const CLIP = 3
 const NOISE = 0.2
 /** How far a and b are trusted at first, relative: what is assumed, and what probation measured (elsewhere). */
 const UNSURE = 1
-const MEASURED = 0.4
+const MEASURED = 0.2
 /** A run forgets so much: of the level (another clock rate, a busy neighbour) and of the shape. */
 const LEVEL_DRIFT = 0.006
 const SHAPE_DRIFT = 0.003

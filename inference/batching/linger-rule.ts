@@ -27,7 +27,7 @@ const LONGEST_PAUSE_MS = 60_000
  * computed from what arrives, r rows a ms in works of w rows, and not from what is run, which the wait itself changes:
  *
  *   mean batch n = max(w, r·a / (1 − r·b))   as many arrive during a run as the next one has: n = r·(a + b·n)
- *   busy       u = min(1, r·L(n) / n)        and what the thread does besides
+ *   busy       u = min(1, r·L(n) / n)        and what this thread does besides; the busier thread, where runs have another
  *
  * Whoever sends its next row only when the last one is answered sends none during a wait. Waits that do not double their batches
  * are given up, for 1 s at first, then for twice as long each time.
@@ -35,9 +35,11 @@ const LONGEST_PAUSE_MS = 60_000
 export function createLingerRule(options: {
   readonly fit: CostFit
   readonly maxMs: number
+  /** Whether runs are on this thread. */
+  readonly inline: boolean
   readonly activeMs?: (() => number) | undefined
 }): LingerRule {
-  const { fit, maxMs, activeMs } = options
+  const { fit, maxMs, inline, activeMs } = options
   let current = 0
   let windowAt = Number.NEGATIVE_INFINITY
   let rows = 0
@@ -58,9 +60,10 @@ export function createLingerRule(options: {
     const greedy = room > 0 ? (rate * fit.fixedMs) / room : Number.POSITIVE_INFINITY
     const batch = Math.max(works === 0 ? 1 : rows / works, greedy)
     const active = activeMs?.() ?? 0
-    const besides = activeMs === undefined ? 0 : Math.max(0, active - activeAt - runMs) / elapsed
+    const besides = Math.max(0, active - activeAt - (inline ? runMs : 0)) / elapsed
     activeAt = active
-    const busy = besides + (Number.isFinite(batch) ? Math.min(1, (rate * fit.predictMs(batch)) / batch) : 1)
+    const runs = Number.isFinite(batch) ? Math.min(1, (rate * fit.predictMs(batch)) / batch) : 1
+    const busy = inline ? besides + runs : Math.max(besides, runs)
     return busy > BUSY && batch < (4.5 * fit.fixedMs) / fit.rowMs ? maxMs : 0
   }
 

@@ -1,0 +1,132 @@
+import { expect, test } from 'vitest'
+import { type BatchPolicyOptions, createBatchPolicy, type QueueState } from '../../inference/batching/batch-policy.ts'
+import { createCostFit } from '../../inference/batching/cost-fit.ts'
+
+const TREES = { provider: 'cpu', fixedUs: 12.8, rowUs: 3.56, tail: 1.5 } as const
+const NETWORK = { provider: 'cpu', fixedUs: 10, rowUs: 0.17, tail: 1.5 } as const
+
+function policyOf(options: Partial<BatchPolicyOptions> & { readonly profile?: typeof TREES | typeof NETWORK } = {}) {
+  return createBatchPolicy({
+    fit: createCostFit(options.profile ?? TREES),
+    budgetMs: 10,
+    slots: 1,
+    inline: true,
+    width: 30,
+    outputWidth: 2,
+    bounds: { maxRows: 65_536, maxBytes: 2 ** 26 },
+    ...options,
+  })
+}
+
+const queue = (state: Partial<QueueState>): QueueState => ({
+  now: 1_000,
+  rows: 1,
+  running: 0,
+  since: 1_000,
+  deadline: Number.POSITIVE_INFINITY,
+  ...state,
+})
+
+test('a batch has twice the rows that reach 90 % of the throughput', () => {
+  expect(policyOf().figures()).toMatchObject({ cap: 64, efficientRows: 33, overBudget: false })
+  expect(policyOf({ profile: NETWORK }).figures()).toMatchObject({ cap: 1_058, efficientRows: 530 })
+})
+
+test('the budget bounds it: two runs, or three where one is handed over ahead', () => {
+  // (0.5 / (2 · 1.5) − 0.0128) / 0.00356
+  expect(policyOf({ budgetMs: 0.5 }).figures()).toMatchObject({ cap: 43, budgetRows: 43, overBudget: false })
+  expect(policyOf({ budgetMs: 0.5, slots: 2 }).figures()).toMatchObject({ cap: 27, budgetRows: 27, overBudget: true })
+  expect(policyOf({ budgetMs: 0.02 }).figures()).toMatchObject({ cap: 1, budgetRows: 0, overBudget: true })
+})
+
+test('rows, bytes and the event loop bound it', () => {
+  expect(policyOf({ bounds: { maxRows: 20, maxBytes: 2 ** 20 } }).cap(1)).toBe(20)
+  expect(policyOf({ bounds: { maxRows: 100, maxBytes: 10 * 32 * 4 } }).cap(1)).toBe(10)
+  const heavy = createCostFit({ provider: 'cpu', fixedUs: 1_000, rowUs: 100, tail: 1 })
+  expect(policyOf({ fit: heavy, budgetMs: 1_000 }).cap(1)).toBe(40)
+  expect(policyOf({ fit: heavy, budgetMs: 1_000, inline: false }).cap(1)).toBe(180)
+  expect(() => policyOf({ bounds: { maxRows: 0, maxBytes: 1 } })).toThrow(RangeError)
+})
+
+test('a queue that will be late anyway is emptied at the efficient size', () => {
+  const policy = policyOf({ budgetMs: 0.1 })
+  expect(policy.cap(5)).toBe(5)
+  expect(policy.cap(1_000)).toBe(64)
+})
+
+test('runs over half the budget make batches smaller, full ones in time larger again', () => {
+  const policy = policyOf({ budgetMs: 2 })
+  for (let rows = 1; rows < 64; rows++) policy.ran(rows, 64, 'drained', 0.0128 + 0.00356 * rows)
+  const before = policy.cap(1)
+  policy.ran(before, before, 'full', 1.5)
+  const smaller = policy.cap(1)
+  expect(smaller).toBeLessThan(0.95 * before)
+  for (let run = 0; run < 10; run++) policy.ran(smaller, smaller, 'full', 0.0128 + 0.00356 * smaller)
+  expect(policy.cap(1)).toBeGreaterThan(smaller)
+})
+
+test('one full batch in sixteen is half as large', () => {
+  const policy = policyOf()
+  const caps = Array.from({ length: 32 }, () => {
+    const cap = policy.cap(1)
+    policy.ran(cap, cap, 'full', 0.0128 + 0.00356 * cap)
+    return cap
+  })
+  expect(caps.filter((cap) => cap < 50)).toHaveLength(2)
+})
+
+test('what is queued is run, in a second slot only what is efficient', () => {
+  const policy = policyOf()
+  expect(policy.decide(queue({ rows: 1 }))).toBe('drained')
+  expect(policy.decide(queue({ rows: 64 }))).toBe('full')
+  expect(policy.decide(queue({ rows: 20, running: 1 }))).toBe(Number.POSITIVE_INFINITY)
+  expect(policy.decide(queue({ rows: 40, running: 1 }))).toBe('drained')
+})
+
+/** Rows come one by one, ten a millisecond, and are run at once. */
+function busyPolicy(rowsPerMs: number, options: Partial<BatchPolicyOptions> = {}) {
+  const policy = policyOf({ profile: NETWORK, ...options })
+  for (let ms = 0; ms <= 200; ms += 10) {
+    for (let row = 0; row < 10 * rowsPerMs; row++) policy.arrived(1)
+    policy.decide(queue({ now: ms }))
+  }
+  return policy
+}
+
+test('a busy thread with small batches waits for more, by a tenth of the budget', () => {
+  const policy = busyPolicy(100)
+  expect(policy.decide(queue({ now: 210, since: 210 }))).toBe(211)
+  expect(policy.decide(queue({ now: 211, since: 210 }))).toBe('linger')
+  expect(policy.decide(queue({ now: 210, since: 210, rows: 600 }))).toBe('drained')
+  expect(policy.figures().lingerMs).toBe(1)
+})
+
+test('it does not wait past what the deadline leaves, nor when the thread is idle, nor when told not to', () => {
+  const policy = busyPolicy(100)
+  const late = policy.decide(queue({ now: 210, since: 210, deadline: 211.5 }))
+  expect(late).toBeGreaterThan(210.4)
+  expect(late).toBeLessThan(210.5)
+  expect(policy.decide(queue({ now: 210.6, since: 210, deadline: 211.5 }))).toBe('deadline')
+  expect(busyPolicy(10).decide(queue({ now: 210, since: 210 }))).toBe('drained')
+  expect(busyPolicy(100, { maxLingerMs: 0 }).decide(queue({ now: 210, since: 210 }))).toBe('drained')
+})
+
+test('what the thread does besides counts', () => {
+  let active = 0
+  const policy = policyOf({ profile: NETWORK, activeMs: () => active })
+  for (let ms = 0; ms <= 300; ms += 10) {
+    active = 0.8 * ms
+    for (let row = 0; row < 100; row++) policy.arrived(1)
+    policy.decide(queue({ now: ms }))
+  }
+  expect(policy.decide(queue({ now: 310, since: 310 }))).toBe(311)
+})
+
+test('waits that bring no more rows are given up', () => {
+  const policy = busyPolicy(100)
+  for (let wait = 0; wait < 16; wait++) {
+    expect(policy.decide(queue({ now: 210 + wait, since: 210 + wait }))).toBeTypeOf('number')
+    policy.ran(1, 1_058, 'linger', 0.01)
+  }
+  expect(policy.decide(queue({ now: 230, since: 230 }))).toBe('drained')
+})
