@@ -1,0 +1,105 @@
+import type { Clock } from '../../../infra/runtime/clock.ts'
+import { describeError } from '../../../infra/runtime/errors.ts'
+import type { Logger } from '../../../infra/runtime/telemetry/logger.ts'
+import type { Provider, RunResult, RunRows } from '../run-rows.ts'
+
+export interface ProviderCost {
+  /** A run of n rows takes fixedMs + rowMs · n. */
+  readonly fixedMs: number
+  readonly rowMs: number
+}
+
+export interface RouteOptions {
+  /** Features per row. */
+  readonly width: number
+  readonly cpu: RunRows
+  /** Null = every batch goes to the CPU. */
+  readonly cuda: RunRows | null
+  /** As fitted now. */
+  readonly costs: (provider: Provider) => ProviderCost
+  /** What a provider has to do for others still, ms; beside the runs of this router, which it knows. */
+  readonly queued: (provider: Provider) => number
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/** The other provider has to be better by this share, so that two that are alike do not take turns. */
+const HYSTERESIS = 0.2
+/** After a change, nothing changes for so long. */
+const DWELL_MS = 1_000
+/** A provider that failed is not asked again for so long. */
+const REST_MS = 10_000
+/** Batches of one power of four of rows are alike: each such class has its own provider. */
+const CLASS_BITS = 2
+
+interface Habit {
+  provider: Provider
+  since: number
+}
+
+/**
+ * Each batch goes where it is expected to be finished first: what is queued there, and a + b·n. Batches of about one
+ * size stay with a provider until the other is better by 20 %, and for a second at least. What fails on one is run on the
+ * other, so this is for models that prefer a GPU; one that requires it has that alone.
+ */
+export function routeByProvider(options: RouteOptions): RunRows {
+  const { width, cpu, cuda, costs, queued, clock, logger } = options
+  if (cuda === null) return cpu
+  const runs = { cpu, cuda }
+  const habits = new Map<number, Habit>()
+  /** When the runs that are under way will be over, monotonic ms. */
+  const busyUntil = { cpu: 0, cuda: 0 }
+  const underWay = { cpu: 0, cuda: 0 }
+  const restsUntil = { cpu: 0, cuda: 0 }
+
+  const costOf = (provider: Provider, rows: number): number => {
+    const { fixedMs, rowMs } = costs(provider)
+    return fixedMs + rowMs * rows
+  }
+
+  function finish(provider: Provider, rows: number, now: number): number {
+    return Math.max(0, busyUntil[provider] - now) + queued(provider) + costOf(provider, rows)
+  }
+
+  function choose(rows: number): Provider {
+    const now = clock.monotonic()
+    const size = Math.floor((32 - Math.clz32(Math.max(rows, 1))) / CLASS_BITS)
+    const habit = habits.get(size)
+    const usual = habit?.provider ?? (finish('cuda', rows, now) < finish('cpu', rows, now) ? 'cuda' : 'cpu')
+    if (habit === undefined) habits.set(size, { provider: usual, since: now })
+    const other = otherThan(usual)
+    if (restsUntil[usual] > now && restsUntil[other] <= now) return other
+    if (habit === undefined || now - habit.since < DWELL_MS || restsUntil[other] > now) return usual
+    if (finish(other, rows, now) >= finish(usual, rows, now) * (1 - HYSTERESIS)) return usual
+    habits.set(size, { provider: other, since: now })
+    return other
+  }
+
+  async function runOn(provider: Provider, rows: Float32Array): Promise<RunResult> {
+    const now = clock.monotonic()
+    busyUntil[provider] = Math.max(busyUntil[provider], now) + costOf(provider, rows.length / width)
+    underWay[provider]++
+    try {
+      return await runs[provider](rows)
+    } finally {
+      underWay[provider]--
+      if (underWay[provider] === 0) busyUntil[provider] = 0
+    }
+  }
+
+  return async (rows) => {
+    const provider = choose(rows.length / width)
+    try {
+      return await runOn(provider, rows)
+    } catch (error) {
+      const instead = otherThan(provider)
+      logger.warn({ ...describeError(error), provider, instead }, 'provider failed, the other one answers')
+      restsUntil[provider] = clock.monotonic() + REST_MS
+      return runOn(instead, rows)
+    }
+  }
+}
+
+function otherThan(provider: Provider): Provider {
+  return provider === 'cpu' ? 'cuda' : 'cpu'
+}

@@ -1,0 +1,185 @@
+import { expect, test } from 'vitest'
+import { chooseProviders } from '../../inference/execution/providers/choose-providers.ts'
+import { isProviderThere } from '../../inference/execution/providers/is-provider-there.ts'
+import { ownGpu } from '../../inference/execution/providers/own-gpu.ts'
+import { GPU_BUCKETS, padded } from '../../inference/execution/providers/padded.ts'
+import { type ProviderCost, routeByProvider } from '../../inference/execution/providers/route-by-provider.ts'
+import type { Provider, RunRows } from '../../inference/execution/run-rows.ts'
+import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import { manualClock } from '../support/manual-clock.ts'
+
+/** A GPU that is worth its start from 47 rows on. */
+const COSTS: Record<Provider, ProviderCost> = {
+  cpu: { fixedMs: 0.01, rowMs: 0.01 },
+  cuda: { fixedMs: 0.4, rowMs: 0.0018 },
+}
+
+/** Providers that answer at once; `busy` is what they have to do for others, ms. */
+function providers(costs: Record<Provider, ProviderCost> = COSTS) {
+  const clock = manualClock()
+  const busy = { cpu: 0, cuda: 0 }
+  const broken = new Set<Provider>()
+  const asked: Provider[] = []
+  const warnings: string[] = []
+  const runOn =
+    (provider: Provider): RunRows =>
+    async (rows) => {
+      asked.push(provider)
+      if (broken.has(provider)) throw new Error(`${provider} is broken`)
+      return { outputs: rows, batchRows: new Int32Array(rows.length).fill(rows.length), failures: new Map(), provider }
+    }
+  const run = routeByProvider({
+    width: 1,
+    cpu: runOn('cpu'),
+    cuda: runOn('cuda'),
+    costs: (provider) => costs[provider],
+    queued: (provider) => busy[provider],
+    clock,
+    logger: { ...silentLogger, warn: (_fields, message) => void warnings.push(message) },
+  })
+  const ask = async (rows: number): Promise<Provider> => (await run(new Float32Array(rows))).provider
+  return { ask, asked, broken, busy, clock, costs, run, warnings }
+}
+
+test('long batches go to the GPU, short ones to the CPU', async () => {
+  const { ask } = providers()
+  for (let round = 0; round < 3; round++) {
+    expect(await ask(8)).toBe('cpu')
+    expect(await ask(2_000)).toBe('cuda')
+  }
+})
+
+test('a batch goes where less is queued, once that is better by 20 % and the last change is a second ago', async () => {
+  const { ask, busy, clock } = providers()
+  expect(await ask(1_000)).toBe('cuda')
+  busy.cuda = 6.5
+  clock.advance(1_000)
+  // 8.7 ms against 10.01 ms: the GPU is still first; then 10.2 ms, which is not worth a change
+  expect(await ask(1_000)).toBe('cuda')
+  busy.cuda = 8
+  expect(await ask(1_000)).toBe('cuda')
+  busy.cuda = 20
+  expect(await ask(1_000)).toBe('cpu')
+  busy.cuda = 0
+  clock.advance(999)
+  expect(await ask(1_000)).toBe('cpu')
+  clock.advance(1)
+  expect(await ask(1_000)).toBe('cuda')
+})
+
+test('two providers that are alike do not take turns', async () => {
+  const alike = { fixedMs: 1, rowMs: 0.01 }
+  const { ask, asked, busy, clock } = providers({ cpu: alike, cuda: alike })
+  for (let round = 0; round < 100; round++) {
+    busy.cpu = round % 2 === 0 ? 0.2 : 0
+    busy.cuda = round % 2 === 0 ? 0 : 0.2
+    clock.advance(1_000)
+    await ask(100)
+  }
+  expect(new Set(asked).size).toBe(1)
+})
+
+test('what is under way counts as queued', async () => {
+  const { clock, run } = providers({ cpu: { fixedMs: 2, rowMs: 0 }, cuda: { fixedMs: 1, rowMs: 0 } })
+  const rows = new Float32Array(100)
+  await run(rows)
+  clock.advance(1_000)
+  const together = await Promise.all(Array.from({ length: 3 }, () => run(rows)))
+  expect(together.map(({ provider }) => provider)).toEqual(['cuda', 'cuda', 'cpu'])
+})
+
+test('what fails on one provider is run on the other, which then has it for a while', async () => {
+  const { ask, asked, broken, clock, warnings } = providers()
+  broken.add('cuda')
+  expect(await ask(2_000)).toBe('cpu')
+  expect(await ask(2_000)).toBe('cpu')
+  expect(asked).toEqual(['cuda', 'cpu', 'cpu'])
+  expect(warnings).toHaveLength(1)
+  broken.clear()
+  clock.advance(10_000)
+  expect(await ask(2_000)).toBe('cuda')
+  broken.add('cuda').add('cpu')
+  await expect(ask(2_000)).rejects.toThrow('cpu is broken')
+})
+
+test('without a GPU the CPU is asked directly', () => {
+  const cpu: RunRows = () => Promise.reject(new Error('not asked'))
+  const rest = { width: 1, costs: () => COSTS.cpu, queued: () => 0, clock: manualClock(), logger: silentLogger }
+  expect(routeByProvider({ ...rest, cpu, cuda: null })).toBe(cpu)
+})
+
+test.each([
+  [1, 2_048, [32]],
+  [32, 2_048, [32]],
+  [33, 2_048, [128]],
+  [600, 2_048, [2_048]],
+  [2_049, 2_048, [2_048, 32]],
+  [1_100, 1_024, [512, 512, 128]],
+  [20, 16, [16, 4]],
+])('%i rows of at most %i run as %j', async (count, maxRows, expected) => {
+  const runs: number[] = []
+  const run = padded({
+    width: 2,
+    buckets: GPU_BUCKETS,
+    maxRows,
+    run: async (rows) => {
+      const size = rows.length / 2
+      runs.push(size)
+      const outputs = new Float32Array(size * 3)
+      const failures = new Map<number, { reason: 'model_error'; message: string }>()
+      for (let row = 0; row < size; row++) {
+        const first = rows[row * 2] ?? Number.NaN
+        expect(first).toBeLessThan(count)
+        outputs.fill(first, row * 3, row * 3 + 3)
+        if (first === count - 1) failures.set(row, { reason: 'model_error', message: 'the last' })
+      }
+      return { outputs, batchRows: new Int32Array(size).fill(size), failures, provider: 'cuda' }
+    },
+  })
+  const result = await run(Float32Array.from({ length: count * 2 }, (_, at) => Math.floor(at / 2)))
+  expect(runs).toEqual(expected)
+  expect(result.provider).toBe('cuda')
+  expect([...result.outputs]).toEqual(Array.from({ length: count * 3 }, (_, at) => Math.floor(at / 3)))
+  expect([...result.failures.keys()]).toEqual([count - 1])
+  expect(result.batchRows).toHaveLength(count)
+  expect(result.batchRows[0]).toBe(Math.min(count, runs[0] ?? 0))
+})
+
+const choice = (demand: 'require' | 'prefer', name: Provider = 'cuda') => ({
+  name: 'delay',
+  provider: { name, demand },
+})
+
+test('a provider that is required and missing refuses the start', async () => {
+  const refused = chooseProviders(choice('require'), async () => false, silentLogger)
+  await expect(refused).rejects.toMatchObject({ code: 'provider_missing', fate: 'crash' })
+  await expect(refused).rejects.toThrow(/model delay.*CUDA 12.*cuDNN 9.*--onnxruntime-node-install=cuda12/)
+})
+
+test('a provider that is preferred and missing leaves the CPU, and a warning', async () => {
+  const warnings: object[] = []
+  const logger = { ...silentLogger, warn: (fields: object) => void warnings.push(fields) }
+  expect(await chooseProviders(choice('prefer'), async () => false, logger)).toEqual(['cpu'])
+  expect(warnings).toEqual([{ code: 'provider_missing', model: 'delay', provider: 'cuda', instead: 'cpu' }])
+})
+
+test('a provider that is there is first, and alone when it is required', async () => {
+  const isThere = async (): Promise<boolean> => true
+  expect(await chooseProviders(choice('prefer'), isThere, silentLogger)).toEqual(['cuda', 'cpu'])
+  expect(await chooseProviders(choice('require'), isThere, silentLogger)).toEqual(['cuda'])
+  expect(await chooseProviders(choice('require', 'cpu'), isThere, silentLogger)).toEqual(['cpu'])
+})
+
+test('ONNX Runtime is asked in a process of its own', async () => {
+  expect(await isProviderThere('cpu')).toBe(true)
+  // as it is installed, its CUDA libraries are not
+  expect(await isProviderThere('cuda')).toBe(false)
+})
+
+test('a GPU has one owner', async () => {
+  const device = `test-${process.pid}`
+  const giveBack = await ownGpu(device)
+  await expect(ownGpu(device)).rejects.toMatchObject({ code: 'gpu_taken', fate: 'retry' })
+  await giveBack()
+  await (await ownGpu(device))()
+})
