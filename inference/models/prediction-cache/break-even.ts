@@ -4,8 +4,8 @@ import type { ModelProfile } from '../../../schemas/control/models.ts'
  * CPU per row of a cache that is larger than the processor's own, µs: `fixed + perFeature · width`. Measured by
  * infra/bench/prediction-cache.ts with 8, 30 and 100 features.
  */
-const HIT_US = { fixed: 0.5, perFeature: 0.005 }
-const MISS_US = { fixed: 0.6, perFeature: 0.015 }
+const HIT_US = { fixed: 0.35, perFeature: 0.005 }
+const MISS_US = { fixed: 0.45, perFeature: 0.015 }
 /** A share of rows that come again this rare is likely; a cache that needs more is not recommended. */
 const LIKELY_HIT_RATE = 0.3
 
