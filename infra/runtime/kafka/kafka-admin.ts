@@ -40,6 +40,8 @@ export interface KafkaAdmin {
   offsetsAt(topic: string, time: number): Promise<ReadonlyMap<number, number>>
   /** Next offset per partition; null where the group has committed none. */
   committed(group: string, topic: string): Promise<ReadonlyMap<number, number | null>>
+  /** Client ids of the processes that are in the group now; none when there is no such group. */
+  members(group: string): Promise<readonly string[]>
   brokerCount(): Promise<number>
 }
 
@@ -160,6 +162,11 @@ function kafkaAdmin(admin: Admin, connections: KafkaConnections, call: Call): Ka
       )
       const partitions = answer[0]?.partitions ?? []
       return new Map(partitions.map(({ partition, offset }) => [partition, offset === '-1' ? null : Number(offset)]))
+    },
+
+    async members(group) {
+      const { groups } = await call(`reading the members of ${group}`, () => admin.describeGroups([group]))
+      return groups[0]?.members.map(({ clientId }) => clientId) ?? []
     },
 
     brokerCount: async () => (await call('describing the cluster', () => admin.describeCluster())).brokers.length,

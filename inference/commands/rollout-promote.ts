@@ -1,0 +1,40 @@
+import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
+import { fatal, rejected } from '../../infra/runtime/errors.ts'
+import { DEFAULT_GUARDS, type ModelEntry, type RolloutEntry } from '../../schemas/control/models.ts'
+import { type ChangedBy, changeRollout } from '../rollout/change-rollout.ts'
+import { planWith, type Role } from '../rollout/rollout-state.ts'
+
+export interface Promotion extends ChangedBy {
+  readonly model: string
+  readonly version: string
+  readonly role: Role
+  /** How long every member has for loading it, ms. */
+  readonly deadlineMs: number
+  readonly guarded: boolean
+  /** It is a folder in the pipeline's models, not in the registry: only the members can tell whether it is there. */
+  readonly bundled: boolean
+}
+
+/** Proposes the version in its role; answers the epoch. Rejects with `unknown_version` (crash) or why the step is refused (reject). */
+export async function promote(control: ControlLog, promotion: Promotion, now: number): Promise<number> {
+  const { model, version, role, deadlineMs, guarded, bundled, actor, reason } = promotion
+  if (!bundled) requireActive(control, model, version)
+  const proposed: RolloutEntry = await changeRollout(control, model, { actor, reason }, (current) => {
+    const planned = planWith(current, version, role, guarded ? DEFAULT_GUARDS : null)
+    if (!planned.ok) throw rejected(planned.code, `${model}: ${planned.message}`)
+    return { to: 'propose', plan: planned.plan, now, deadline: now + deadlineMs }
+  })
+  return proposed.lastEpoch
+}
+
+function requireActive(control: ControlLog, model: string, version: string): void {
+  const name = `${model}/${version}`
+  const entry = control.latest('model', name)?.value as ModelEntry | undefined
+  if (entry === undefined) {
+    throw fatal(
+      'unknown_version',
+      `${name} is not registered: push it first, or say --bundled when it lies beside the pipeline`,
+    )
+  }
+  if (entry.state !== 'active') throw fatal('unknown_version', `${name} is retired`)
+}

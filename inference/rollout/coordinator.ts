@@ -1,0 +1,60 @@
+import type { Clock } from '../../infra/runtime/clock.ts'
+import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
+import { describeError, fateOf } from '../../infra/runtime/errors.ts'
+import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
+import type { RolloutEntry } from '../../schemas/control/models.ts'
+import { changeRollout } from './change-rollout.ts'
+import { readRollout } from './read-rollout.ts'
+import type { RolloutRequest } from './rollout-state.ts'
+
+export interface CoordinatorDeps {
+  readonly model: string
+  readonly control: ControlLog
+  /** Names of the processes that are in the group now. */
+  members(): Promise<readonly string[]>
+  /** Highest epoch that each process has reported, of those that have reported since the proposal was first looked at. */
+  readyEpochs(): Promise<ReadonlyMap<string, number>>
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Names this process in the log. */
+  readonly instance: string
+}
+
+/**
+ * Decides on the proposal that waits, if one does. Any process may, several may at once: the log arbitrates. Rejects only with what
+ * is not understood; what another look may find otherwise is left to it.
+ */
+export function createCoordinator(deps: CoordinatorDeps): () => Promise<void> {
+  const { model, control, clock, logger, instance } = deps
+  return async () => {
+    const { entry } = readRollout(control, model)
+    const proposed = entry?.proposed ?? null
+    if (proposed === null) return
+    try {
+      const [members, ready] = [await deps.members(), await deps.readyEpochs()]
+      const request = judgeProposal(proposed, members, ready, clock.now())
+      if (request === null) return
+      const reason = request.to === 'activate' ? `all ${members.length} members are ready` : 'not ready by the deadline'
+      await changeRollout(control, model, { actor: instance, reason }, () => request)
+      logger.info({ model, epoch: proposed.plan.epoch, to: request.to, members: members.length }, 'rollout decided')
+    } catch (error) {
+      // it was decided by another process, or brokers are away
+      if (fateOf(error) === 'crash') throw error
+      logger.debug(describeError(error), 'the proposal was not decided')
+    }
+  }
+}
+
+/** Null = it goes on waiting. A group without a member decides nothing before the deadline. */
+export function judgeProposal(
+  { plan, deadline }: NonNullable<RolloutEntry['proposed']>,
+  members: readonly string[],
+  readyEpochs: ReadonlyMap<string, number>,
+  now: number,
+): (RolloutRequest & { readonly to: 'activate' | 'stall' }) | null {
+  const { epoch } = plan
+  const notReady = members.filter((member) => (readyEpochs.get(member) ?? -1) < epoch)
+  if (members.length > 0 && notReady.length === 0) return { to: 'activate', epoch }
+  if (now < deadline) return null
+  return { to: 'stall', epoch, evidence: { members: members.length, notReady } }
+}

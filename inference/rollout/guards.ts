@@ -1,0 +1,133 @@
+import type { GuardLimits, RolloutEntry } from '../../schemas/control/models.ts'
+import { populationStability } from './population-stability.ts'
+import type { Evidence } from './rollout-state.ts'
+import { createScoreWindow, KEPT_SCORES, type ScoreWindow } from './score-window.ts'
+
+/** Told of everything that was scored, shadow included. Must not throw. */
+export interface GuardObserver {
+  /**
+   * Once per scored batch and version. `scores`: one per answered row, copied; NaN = none. `rows`: that the model was run on; of them
+   * `failed` it failed on, and `invalid` it gave NaN, an infinite number or one out of range for. `runMs`: for all of them.
+   */
+  scored(version: string, scores: Float32Array, rows: number, failed: number, invalid: number, runMs: number): void
+}
+
+/** A version that must not serve on, and why. */
+export interface Violation {
+  readonly version: string
+  readonly evidence: Evidence
+}
+
+export interface Guards extends GuardObserver {
+  /** Looks at what this process has seen of the versions in force; `now` is monotonic ms. */
+  judge(rollout: RolloutEntry | null, now: number): Violation | null
+}
+
+/** How many windows after its activation a production version is still compared with the one before it. */
+const WATCHED_WINDOWS = 10
+
+/**
+ * A candidate and a shadow are compared with production over the same time. A production that was just activated is compared with
+ * what the version before it did last: rates alone, as it is another time.
+ */
+export function createGuards(): Guards {
+  const windows = new Map<string, ScoreWindow>()
+  /** Epoch that is judged, since when, and when the windows began. */
+  let epoch = -1
+  let activatedAt = 0
+  let since = 0
+
+  function windowOf(version: string): ScoreWindow {
+    const known = windows.get(version)
+    if (known !== undefined) return known
+    const made = createScoreWindow()
+    windows.set(version, made)
+    return made
+  }
+
+  function begin(rollout: RolloutEntry, now: number): void {
+    const { active, previous } = rollout
+    const named = [active?.production, active?.candidate?.version, active?.shadow?.version]
+    for (const [version, window] of windows) {
+      // what the version before did last is what the new one is measured by
+      if (named.includes(version)) window.reset()
+      else if (version !== previous?.production) windows.delete(version)
+    }
+    epoch = active?.epoch ?? -1
+    activatedAt = since = now
+  }
+
+  return {
+    scored: (version, scores, rows, failed, invalid, runMs) =>
+      windowOf(version).add(scores, rows, failed, invalid, runMs),
+
+    judge(rollout, now) {
+      const active = rollout?.active ?? null
+      if (rollout === null || active === null) {
+        windows.clear()
+        return null
+      }
+      if (active.epoch !== epoch) begin(rollout, now)
+      const { guards: limits, production, candidate, shadow } = active
+      if (limits === null) return null
+      const challengers = [candidate?.version, shadow?.version].filter((version) => version !== undefined)
+      for (const version of challengers) {
+        const found = compare(limits, windowOf(version), windowOf(production), true)
+        if (found !== null) return violation(version, production, found, now - since)
+      }
+      const before = rollout.previous?.production ?? production
+      if (before !== production && now - activatedAt < WATCHED_WINDOWS * limits.windowMs) {
+        const found = compare(limits, windowOf(production), windowOf(before), false)
+        if (found !== null) return violation(production, before, found, now - since)
+      }
+      const isFull = [production, ...challengers].every((version) => windowOf(version).rows >= limits.minRows)
+      if (now - since >= limits.windowMs && isFull) {
+        for (const version of [production, ...challengers]) windowOf(version).reset()
+        since = now
+      }
+      return null
+    },
+  }
+}
+
+interface Found {
+  readonly guard: 'error_rate' | 'invalid_rate' | 'p99' | 'score_distribution'
+  readonly value: number
+  readonly baseline: number
+  readonly limit: number
+  readonly rows: number
+  readonly baselineRows: number
+}
+
+function compare(limits: GuardLimits, own: ScoreWindow, other: ScoreWindow, isSameTime: boolean): Found | null {
+  const { minRows, errorRate, invalidRate, slowdown, slowFloorUs, psi } = limits
+  if (own.rows < minRows || (isSameTime && other.rows < minRows)) return null
+  const counts = { rows: own.rows, baselineRows: other.rows }
+  const exceeds = (
+    guard: 'error_rate' | 'invalid_rate',
+    count: (w: ScoreWindow) => number,
+    limit: number | null,
+  ): Found | null => {
+    const value = count(own) / own.rows
+    const baseline = other.rows === 0 ? 0 : count(other) / other.rows
+    return limit !== null && value - baseline > limit ? { guard, value, baseline, limit, ...counts } : null
+  }
+  const rate =
+    exceeds('error_rate', ({ failed }) => failed, errorRate) ??
+    exceeds('invalid_rate', ({ invalid }) => invalid, invalidRate)
+  if (rate !== null || !isSameTime) return rate
+  const [value, baseline] = [own.p99Us(), other.p99Us()]
+  if (slowdown !== null && value > slowFloorUs && value > slowdown * baseline) {
+    return { guard: 'p99', value, baseline, limit: slowdown, ...counts }
+  }
+  if (psi === null) return null
+  const [scores, expected] = [own.sortedScores(), other.sortedScores()]
+  const enough = Math.min(minRows, KEPT_SCORES)
+  if (scores.length < enough || expected.length < enough) return null
+  const distance = populationStability(expected, scores)
+  return distance > psi ? { guard: 'score_distribution', value: distance, baseline: 0, limit: psi, ...counts } : null
+}
+
+function violation(version: string, against: string, found: Found, windowMs: number): Violation {
+  return { version, evidence: { version, against, ...found, windowMs: Math.round(windowMs) } }
+}

@@ -1,0 +1,157 @@
+import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
+import { startControlLog } from '../../infra/runtime/control/start-control-log.ts'
+import { describeError, fatal, fateOf, retryable } from '../../infra/runtime/errors.ts'
+import type { Started } from '../../infra/runtime/lifecycle/scope.ts'
+import { once } from '../../infra/runtime/stage-contracts.ts'
+import type { StageContext } from '../../infra/runtime/stage-process.ts'
+import type { VersionCache } from '../models/version-cache.ts'
+import { changeRollout } from './change-rollout.ts'
+import { createCoordinator } from './coordinator.ts'
+import { createRoutes, type RolloutRoutes } from './create-routes.ts'
+import { createGuards, type GuardObserver, type Guards, type Violation } from './guards.ts'
+import { createReadyReports, type ReadyReports } from './ready-reports.ts'
+import { createVersionCatalogue, type VersionCatalogue } from './version-catalogue.ts'
+
+export interface RolloutOptions {
+  /** Consumer group whose members score with the model. */
+  readonly group: string
+  /** True in the member that decides on proposals: the one that owns the lowest partition. */
+  isCoordinator(): boolean
+  /** Makes the cache of versions; it opens them by the ids of the catalogue. */
+  openCache(catalogue: VersionCatalogue): Promise<Started<VersionCache>>
+}
+
+export interface Rollout {
+  readonly routes: RolloutRoutes
+  readonly control: ControlLog
+  /** To be told of everything that is scored. */
+  readonly guards: GuardObserver
+}
+
+const LOOK_MS = 500
+const REPORT_MS = 1_000
+
+/**
+ * Follows the model's rollout: loads what it names, takes part in its decisions, guards it. Resolves when this process can serve:
+ * the active plan is loaded, or without one the bundled versions are. Rejects with `invalid_model`, `no_model` (crash).
+ */
+export async function startRollout(context: StageContext, options: RolloutOptions): Promise<Rollout> {
+  const { pipeline, clock, logger } = context
+  const model = pipeline.model.name
+  const control = await context.start('control log', () => startControlLog(context))
+  context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
+  const catalogue = createVersionCatalogue({ pipeline, control, clock, logger })
+  const cache = await context.start('models', () => options.openCache(catalogue))
+  const routes = createRoutes({ model, control, catalogue, cache, clock, logger })
+  const guards = createGuards()
+  const reports = await createReadyReports(context)
+  const following = await context.start('rollout', async () =>
+    startFollowing({ context, options, model, control, routes, guards, reports }),
+  )
+  context.watch({ ended: following.ended, health: { live: () => null, ready: () => routes.problem() } })
+  await once(context, 'models that serve', async () => {
+    await routes.loadBundled()
+    const problem = routes.problem()
+    if (problem !== null) throw retryable('models_not_loaded', problem)
+  })
+  requireVersion(context, catalogue, routes)
+  return { routes, control, guards }
+}
+
+/** Refuses to start when nothing is known that takes what the pipeline computes. */
+function requireVersion({ pipeline }: StageContext, catalogue: VersionCatalogue, routes: RolloutRoutes): void {
+  const { featureSet, model } = pipeline
+  // with a plan in force, what takes the feature set may be on its way
+  if (catalogue.taking(featureSet.digest, true).length > 0 || routes.readyEpoch() > 0) return
+  throw fatal(
+    'no_model',
+    `${model.directory}: no version of model ${model.name} takes the features of ${pipeline.name}`,
+  )
+}
+
+interface Following {
+  readonly context: StageContext
+  readonly options: RolloutOptions
+  readonly model: string
+  readonly control: ControlLog
+  readonly routes: RolloutRoutes
+  readonly guards: Guards
+  readonly reports: ReadyReports
+}
+
+async function startFollowing(parts: Following): Promise<Started<{ readonly ended: Promise<void> }>> {
+  const { context, options, model, control, routes, guards, reports } = parts
+  const { admin, clock, instance, logger } = context
+  const stopping = new AbortController()
+  let wake = new AbortController()
+  let reportedAt = Number.NEGATIVE_INFINITY
+  let reported = -1
+  const decide = createCoordinator({
+    ...{ model, control, clock, logger, instance },
+    members: () => admin.members(options.group),
+    readyEpochs: () => reports.read(),
+  })
+
+  const unwatch = control.watch(({ kind, name }) => {
+    if (kind !== 'model' && (kind !== 'rollout' || name !== model)) return
+    routes.follow(true)
+    const rollout = routes.rollout()
+    if (kind === 'rollout' && rollout !== null) {
+      const { step, active, proposed, evidence } = rollout
+      logger.info({ model, step, active, proposed, evidence }, 'rollout changed')
+    }
+    wake.abort()
+  })
+
+  async function report(isPending: boolean): Promise<void> {
+    const epoch = routes.readyEpoch()
+    const isDue = isPending && clock.monotonic() - reportedAt >= REPORT_MS
+    if (epoch === reported && !isDue) return
+    reported = epoch
+    reportedAt = clock.monotonic()
+    await reports.say(epoch)
+  }
+
+  async function rollBack({ version, evidence }: Violation): Promise<void> {
+    logger.error({ model, ...evidence }, 'a guard takes the version out')
+    const by = { actor: instance, reason: `guard: ${String(evidence['guard'])}` }
+    const full = { ...evidence, instance }
+    await changeRollout(control, model, by, () => ({ to: 'roll back', version, evidence: full }))
+  }
+
+  async function look(): Promise<void> {
+    routes.follow(false)
+    const isPending = (routes.rollout()?.proposed ?? null) !== null
+    await report(isPending)
+    if (isPending && options.isCoordinator()) await decide()
+    else reports.forget()
+    const violation = guards.judge(routes.rollout(), clock.monotonic())
+    if (violation !== null) await rollBack(violation)
+  }
+
+  async function follow(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        await look()
+      } catch (error) {
+        // somebody else was faster, or brokers are away
+        if (fateOf(error) === 'crash') throw error
+        logger.warn(describeError(error), 'the rollout could not be followed for a moment')
+      }
+      await clock.sleep(LOOK_MS, wake.signal)
+      if (wake.signal.aborted && !stopping.signal.aborted) wake = new AbortController()
+    }
+  }
+
+  const ended = follow()
+  ended.catch(() => {})
+  return {
+    value: { ended },
+    async stop() {
+      unwatch()
+      stopping.abort()
+      wake.abort()
+      await ended.catch(() => {})
+    },
+  }
+}
