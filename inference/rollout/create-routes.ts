@@ -99,15 +99,17 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
       loads.forgive()
     }
     catalogue.rescan(loads.isLoaded)
+    // pinned before it is asked whether they are loaded: they stay so
+    pinAndLoad()
     const { active = null } = entry ?? {}
     const next = active === null ? null : find(active)
-    if (next !== null && answers(next) && next.plan !== serving?.plan) {
+    if (next !== null && next.plan !== serving?.plan && answers(next)) {
       serving = next
+      pinAndLoad()
       const { epoch, production, candidate, shadow } = next.plan
       logger.info({ model, epoch, production, candidate, shadow }, 'rollout plan in force')
     }
     targets = new Map()
-    pinAndLoad()
   }
 
   /** Null when nothing that is loaded takes the feature set; what could is loaded then. */
@@ -140,7 +142,6 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
   function hold(id: string): HeldVersion | null {
     const held = cache.hold(id)
     if (held !== null) return held
-    loads.lost(id)
     void loads.want(id)
     return null
   }

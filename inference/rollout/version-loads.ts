@@ -14,8 +14,6 @@ export interface VersionLoads {
    * `forgive`. Settles when it is over and never rejects.
    */
   want(id: string): Promise<void>
-  /** The cache does not have it any more. */
-  lost(id: string): void
   /** What failed may be tried again at once. */
   forgive(): void
 }
@@ -57,18 +55,26 @@ export function createVersionLoads({ cache, clock, logger, onChange }: VersionLo
     onChange()
   }
 
+  function isLoaded(id: string): boolean {
+    if (!loaded.has(id)) return false
+    // it may have had to make room since
+    const held = cache.hold(id)
+    held?.release()
+    if (held === null) loaded.delete(id)
+    return held !== null
+  }
+
   return {
-    isLoaded: (id) => loaded.has(id),
+    isLoaded,
     failure: (id) => failures.get(id)?.error ?? null,
     async want(id) {
-      if (loaded.has(id)) return
+      if (isLoaded(id)) return
       const failed = failures.get(id)
       if (failed !== undefined && clock.monotonic() < failed.notBefore) return
       const under = loading.get(id) ?? load(id)
       if (!loading.has(id)) loading.set(id, under)
       await under
     },
-    lost: (id) => void loaded.delete(id),
     forgive() {
       for (const [id, failure] of failures) failures.set(id, { ...failure, notBefore: 0 })
     },

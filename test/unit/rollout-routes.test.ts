@@ -1,0 +1,284 @@
+import path from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { promote } from '../../inference/commands/rollout-promote.ts'
+import { createVersionCache } from '../../inference/models/create-version-cache.ts'
+import { changeRollout } from '../../inference/rollout/change-rollout.ts'
+import { createRoutes, type RolloutRoutes } from '../../inference/rollout/create-routes.ts'
+import { shareSeed } from '../../inference/rollout/entity-bucket.ts'
+import type { Role, RolloutRequest } from '../../inference/rollout/rollout-state.ts'
+import type { HeldRoute } from '../../inference/rollout/routes.ts'
+import { createVersionCatalogue } from '../../inference/rollout/version-catalogue.ts'
+import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
+import { fatal, retryable } from '../../infra/runtime/errors.ts'
+import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import type { ModelEntry } from '../../schemas/control/models.ts'
+import { loadPipeline } from '../../schemas/pipeline/load.ts'
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { eventually } from '../support/eventually.ts'
+import { manualClock } from '../support/manual-clock.ts'
+import { memoryControlLog } from '../support/memory-control-log.ts'
+import { addVersion, MODEL_2, withModels } from '../support/scoring.ts'
+
+// Which version answers what, while plans come and go. Versions load when the test says so.
+
+const FLIGHTS = path.resolve('infra/sample/flights')
+const pipeline = await loadPipeline(FLIGHTS)
+const MODEL = pipeline.model.name
+const FEATURES = pipeline.featureSet.digest
+const OTHER = 'other-features'
+const BY = { actor: 'test', reason: '' }
+
+interface Stage {
+  readonly routes: RolloutRoutes
+  readonly closed: string[]
+  /** Lets a version (by name) load, or fail. */
+  readonly broken: Map<string, Error>
+  readonly gates: Map<string, Promise<void>>
+  advance(ms: number): void
+}
+
+const digestOf = (version: string): string => version.padStart(8, '0').repeat(8)
+
+function stage(control: ControlLog, directory: string): Stage {
+  const clock = manualClock()
+  const deps = { control, clock, logger: silentLogger }
+  const catalogue = createVersionCatalogue({
+    ...deps,
+    pipeline: { ...pipeline, model: { ...pipeline.model, directory } },
+  })
+  const broken = new Map<string, Error>()
+  const gates = new Map<string, Promise<void>>()
+  const closed: string[] = []
+  const cache = createVersionCache({
+    async open(id) {
+      const source = catalogue.byId(id)
+      if (source === null) throw fatal('unknown_version', id)
+      const { version } = source
+      await gates.get(version)
+      const error = broken.get(version)
+      if (error !== undefined) throw error
+      const manifest = {
+        name: MODEL,
+        version,
+        sha256: source.digest,
+        featureSet: { digest: source.featureSet },
+      } as ModelManifest
+      const batcher = { pending: 0, submit: () => Promise.reject(new Error('not here')) }
+      return { version: { manifest, width: 1, batcher }, bytes: 1, close: async () => void closed.push(version) }
+    },
+    maxBytes: 1,
+    clock,
+    logger: silentLogger,
+    observer: { resident: () => {}, loaded: () => {}, evicted: () => {} },
+  })
+  const routes = createRoutes({ ...deps, model: MODEL, catalogue, cache })
+  const unwatch = control.watch(() => routes.follow(true))
+  onTestFinished(unwatch)
+  onTestFinished(() => cache.close())
+  routes.follow(false)
+  return { routes, closed, broken, gates, advance: clock.advance }
+}
+
+async function register(control: ControlLog, version: string, featureSet = FEATURES): Promise<void> {
+  const digest = digestOf(version)
+  const value: ModelEntry = {
+    model: MODEL,
+    version,
+    manifest: digest,
+    digest,
+    featureSet,
+    profiles: [],
+    state: 'active',
+  }
+  await control.append({ kind: 'model', name: `${MODEL}/${version}`, basedOn: null, value, ...BY })
+}
+
+async function propose(control: ControlLog, version: string, role: Role = { as: 'production' }): Promise<number> {
+  const terms = { deadlineMs: 1_000, guarded: false, bundled: false }
+  return await promote(control, { model: MODEL, version, role, ...terms, ...BY }, 0)
+}
+
+const step = (control: ControlLog, request: RolloutRequest) => changeRollout(control, MODEL, BY, () => request)
+
+async function activate(control: ControlLog, version: string, role?: Role): Promise<void> {
+  await step(control, { to: 'activate', epoch: await propose(control, version, role) })
+}
+
+const SOON = { deadlineMs: 2_000 }
+
+/** The versions of the route: primary+canary@weight~shadow. */
+function text(route: HeldRoute | null): string | null {
+  if (route === null) return null
+  const { primary, canary, shadow } = route
+  const name = canary === null ? '' : `+${canary.version.manifest.version}@${canary.weight}`
+  return `${primary.manifest.version}${name}${shadow === null ? '' : `~${shadow.version.manifest.version}`}`
+}
+
+function answers({ routes }: Stage, featureSet = FEATURES): string | null {
+  const route = routes.acquire(featureSet)
+  route?.release()
+  return text(route)
+}
+
+const becomes = (one: Stage, expected: string | null, featureSet = FEATURES) =>
+  eventually(() => expect(answers(one, featureSet)).toBe(expected), SOON)
+
+test('without a plan the bundled versions serve, whatever is registered', async () => {
+  const control = memoryControlLog()
+  await register(control, '7')
+  const { directory } = withModels(pipeline)
+  const one = stage(control, directory)
+  await one.routes.loadBundled()
+  expect([answers(one), one.routes.problem(), one.routes.readyEpoch()]).toEqual(['1', null, 0])
+  // a higher one that appears is loaded beside it
+  addVersion(directory, '2')
+  one.advance(1_000)
+  one.routes.follow(false)
+  expect(answers(one)).toBe('1')
+  await becomes(one, '2')
+  // a registered one takes what no bundled one does
+  await register(control, '8', OTHER)
+  expect(answers(one, OTHER)).toBe(null)
+  await becomes(one, '8', OTHER)
+})
+
+test('a proposed version loads beside, and answers only once it is activated', async () => {
+  const control = memoryControlLog()
+  const { directory } = withModels(pipeline)
+  const one = stage(control, directory)
+  await one.routes.loadBundled()
+  await register(control, '2')
+  const epoch = await propose(control, '2')
+  await eventually(() => expect(one.routes.readyEpoch()).toBe(epoch), SOON)
+  expect(answers(one)).toBe('1')
+  const held = one.routes.acquire(FEATURES)
+  await step(control, { to: 'activate', epoch })
+  expect(answers(one)).toBe('2')
+  expect(text(held)).toBe('1')
+  held?.release()
+})
+
+test('a version that is held outlives the swap; what nobody holds or pins makes room', async () => {
+  const control = memoryControlLog()
+  for (const version of ['1', '2', '3']) await register(control, version)
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await becomes(one, '1')
+  const held = one.routes.acquire(FEATURES)
+  await activate(control, '2')
+  await becomes(one, '2')
+  await activate(control, '3')
+  await becomes(one, '3')
+  one.advance(60_000)
+  expect(one.closed).toEqual([])
+  held?.release()
+  await eventually(() => expect(one.closed).toEqual(['1']), SOON)
+  // the one before it is pinned: a rollback is at once
+  await step(control, { to: 'roll back', version: null, evidence: null })
+  expect(answers(one)).toBe('2')
+})
+
+test('candidate and shadow share the feature set with production, else each answers its own', async () => {
+  const control = memoryControlLog()
+  await register(control, '1')
+  await register(control, '2')
+  await register(control, '3')
+  await register(control, '4', OTHER)
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await activate(control, '2', { as: 'candidate', weight: 1_000 })
+  await activate(control, '3', { as: 'shadow', share: 500 })
+  await becomes(one, '1+2@1000~3')
+  const route = one.routes.acquire(FEATURES)
+  expect(route?.canary?.seed).toBe(shareSeed(digestOf('2')))
+  route?.release()
+  await step(control, { to: 'pause' })
+  expect(answers(one)).toBe('1~3')
+  await step(control, { to: 'resume' })
+  await step(control, { to: 'weigh', weight: 5_000 })
+  expect(answers(one)).toBe('1+2@5000~3')
+  await activate(control, '4', { as: 'candidate', weight: 1_000 })
+  await becomes(one, '1~3')
+  await becomes(one, '4', OTHER)
+})
+
+test('a feature set that the plan does not take: the production before it, else the highest version', async () => {
+  const control = memoryControlLog()
+  await register(control, '1', OTHER)
+  await register(control, '2')
+  await activate(control, '1')
+  await activate(control, '2')
+  const { directory } = withModels(pipeline)
+  addVersion(directory, '9', { from: MODEL_2 })
+  const one = stage(control, directory)
+  await becomes(one, '2')
+  await becomes(one, '1', OTHER)
+  const third = createVersionCatalogue({
+    control,
+    clock: manualClock(),
+    logger: silentLogger,
+    pipeline: { ...pipeline, model: { ...pipeline.model, directory } },
+  }).named('9')
+  await becomes(one, '9', third?.featureSet)
+  expect(answers(one, 'nobody takes it')).toBe(null)
+})
+
+test('a joining process is not ready, and answers nothing, until the active plan is loaded', async () => {
+  const control = memoryControlLog()
+  await register(control, '2')
+  await activate(control, '2')
+  const { directory } = withModels(pipeline)
+  const one = stage(control, directory)
+  one.routes.follow(false)
+  expect([answers(one), one.routes.readyEpoch()]).toEqual([null, 0])
+  expect(one.routes.problem()).toMatch('epoch 1 are not loaded')
+  await becomes(one, '2')
+  expect([one.routes.problem(), one.routes.readyEpoch()]).toEqual([null, 1])
+})
+
+test('a version that does not load leaves what serves, and is never reported as ready', async () => {
+  const control = memoryControlLog()
+  for (const version of ['1', '2', '3']) await register(control, version)
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await becomes(one, '1')
+  one.broken.set('2', fatal('invalid_model', 'golden rows differ'))
+  await activate(control, '2')
+  await eventually(() => expect(one.routes.rollout()?.active?.production).toBe('2'), SOON)
+  expect([answers(one), one.routes.problem(), one.routes.readyEpoch()]).toEqual(['1', null, 1])
+  // tried again with the next word about the rollout
+  one.broken.delete('2')
+  await propose(control, '3')
+  await becomes(one, '2')
+})
+
+test('a load that may succeed later is tried again, while others load', async () => {
+  const control = memoryControlLog()
+  await register(control, '1')
+  await register(control, '2', OTHER)
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await becomes(one, '1')
+  one.broken.set('2', retryable('store_unavailable', 'no answer'))
+  expect(answers(one, OTHER)).toBe(null)
+  one.broken.delete('2')
+  await eventually(() => {
+    one.advance(1_000)
+    expect(answers(one, OTHER)).toBe('2')
+  }, SOON)
+})
+
+test('a load under way blocks nobody', async () => {
+  const control = memoryControlLog()
+  for (const version of ['1', '2', '3']) await register(control, version)
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await becomes(one, '1')
+  const { promise, resolve } = Promise.withResolvers<void>()
+  one.gates.set('2', promise)
+  await propose(control, '2')
+  await step(control, { to: 'roll back', version: null, evidence: null })
+  await activate(control, '3')
+  await becomes(one, '3')
+  resolve()
+})
