@@ -21,6 +21,9 @@ const DEAD_LETTER_REASONS = {
   output_not_finite: 'the model answered NaN or an infinity',
   output_out_of_range: 'the model answered outside the range that its manifest declares',
   model_error: 'the model failed on this record, alone as well as in its batch',
+  model_crash:
+    'the process that ran the model died or took too much memory on this record, alone as well as in its batch',
+  model_timeout: 'the model did not answer in time on this record, alone as well as in its batch',
   value_out_of_range: 'a number or a time does not fit its column, which would store another one',
   unstorable: 'the store refused this row, alone as well as in its batch',
   record_too_large: 'what became of the record is larger than the topic takes',

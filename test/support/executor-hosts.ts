@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { onTestFinished } from 'vitest'
 import type { Executor, PreparedModel } from '../../inference/execution/executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
@@ -50,14 +49,4 @@ export function rowsOf(firsts: readonly number[]): Float32Array {
 /** Of each row its only output, or the reason why it has none. */
 export function endsOf({ outputs, failures }: RunResult): readonly (number | string)[] {
   return Array.from(outputs, (output, row) => failures.get(row)?.reason ?? output)
-}
-
-/** The child of the only process executor that this process has. */
-export function childPid(): number {
-  const processes = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' }).split('\n')
-  const children = processes
-    .map((line) => line.trim().split(/\s+/))
-    .filter(([, parent, ...args]) => Number(parent) === process.pid && args.join(' ').includes('executor-child'))
-  if (children.length !== 1) throw new Error(`there are ${children.length} children`)
-  return Number(children[0]?.[0])
 }

@@ -132,17 +132,20 @@ export const REFUSING = version({
 const CHAIN = 3_000
 
 /** Ends the process that loads it with SIGSEGV: functions call one another, which the runtime unfolds by recursion. */
-export const CRASHING_AT_LOAD = version({
-  ...mean([{ operator: 'f0', domain: 'chain', inputs: [IN.name], outputs: ['checked'] }]),
-  functions: Array.from({ length: CHAIN }, (_, at) => ({
-    name: `f${at}`,
-    domain: 'chain',
-    inputs: ['x'],
-    outputs: ['y'],
-    nodes: [
-      at + 1 === CHAIN
-        ? { operator: 'Identity', inputs: ['x'], outputs: ['y'] }
-        : { operator: `f${at + 1}`, domain: 'chain', inputs: ['x'], outputs: ['y'] },
-    ],
-  })),
-})
+export const CRASHING_AT_LOAD: ModelVersion = {
+  ...version({
+    ...mean([{ operator: 'f0', domain: 'chain', inputs: [IN.name], outputs: ['checked'] }]),
+    functions: Array.from({ length: CHAIN }, (_, at) => ({
+      name: `f${at}`,
+      domain: 'chain',
+      inputs: ['x'],
+      outputs: ['y'],
+      nodes: [
+        at + 1 === CHAIN
+          ? { operator: 'Identity', inputs: ['x'], outputs: ['y'] }
+          : { operator: `f${at + 1}`, domain: 'chain', inputs: ['x'], outputs: ['y'] },
+      ],
+    })),
+  }),
+  more: { domains: ['', 'chain'] },
+}

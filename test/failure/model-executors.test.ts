@@ -1,0 +1,96 @@
+/** Models that hang, crash and eat memory, on ONNX Runtime as it is: what they end, and what goes on. */
+import { expect, test } from 'vitest'
+import { childPid } from '../support/child-pid.ts'
+import { endsOf, isolatedModel, processExecutor, rowsOf } from '../support/executor-hosts.ts'
+import { versionOf } from '../support/model-version.ts'
+import { CRASHING, CRASHING_AT_LOAD, HANGING, HUNGRY, ORDINARY, POISON } from '../support/onnx/hostile-models.ts'
+
+const BATCH = 64
+const RECOVERY_MS = 5_000
+const firsts = Array.from({ length: BATCH }, (_, row) => 20 + row)
+const poisoned = firsts.with(40, POISON)
+const score = (first: number): number => Math.fround((first + 5) / 3)
+const scores = firsts.map((first) => expect.closeTo(score(first), 4))
+
+/** Resolves with what `work` does, or rejects when that takes longer than a lane may stand still. */
+async function soon<T>(work: Promise<T>): Promise<T> {
+  const since = performance.now()
+  const result = await work
+  expect(performance.now() - since).toBeLessThan(RECOVERY_MS)
+  return result
+}
+
+test('a row on which the model hangs is found, its neighbours are scored', async () => {
+  const { executor, run } = await isolatedModel(HANGING)
+  const result = await soon(run(rowsOf(poisoned)))
+  expect(endsOf(result)).toEqual(scores.with(40, 'model_timeout'))
+  expect(executor.stats().restarts).toEqual({ crash: 0, timeout: 1, memory: 0, recycled: 0 })
+  expect(endsOf(await soon(run(rowsOf(firsts))))).toEqual(scores)
+})
+
+test('other batches go on while the rows of one are replayed', async () => {
+  const { run } = await isolatedModel(HANGING)
+  const order: string[] = []
+  const hung = run(rowsOf(poisoned)).then((result) => {
+    order.push('hung')
+    return result
+  })
+  const behind = [1, 2, 3].map(async (n) => {
+    const result = await run(rowsOf(firsts))
+    order.push(`behind ${n}`)
+    return result
+  })
+  for (const result of await soon(Promise.all(behind))) expect(endsOf(result)).toEqual(scores)
+  expect(endsOf(await hung)).toEqual(scores.with(40, 'model_timeout'))
+  expect(order).toEqual(['behind 1', 'behind 2', 'behind 3', 'hung'])
+})
+
+test('rows on which the model crashes are found, their neighbours are scored', async () => {
+  const { executor, run } = await isolatedModel(CRASHING)
+  const result = await soon(run(rowsOf(poisoned.with(3, POISON))))
+  expect(endsOf(result)).toEqual(scores.with(40, 'model_crash').with(3, 'model_crash'))
+  expect(result.failures.get(3)?.message).toBe('the child was ended by SIGFPE')
+  expect(executor.stats().restarts.crash).toBe(1)
+  expect(endsOf(await run(rowsOf(firsts)))).toEqual(scores)
+})
+
+test('a segmentation fault in the middle of a run blames no row', async () => {
+  const { executor, model, run } = await isolatedModel(HANGING)
+  const hanging = expect(model.run(rowsOf([POISON]))).rejects.toMatchObject({
+    fault: 'crash',
+    message: 'the child was ended by SIGSEGV',
+  })
+  process.kill(childPid(), 'SIGSEGV')
+  await hanging
+  expect(endsOf(await soon(run(rowsOf(firsts))))).toEqual(scores)
+  expect(executor.stats().restarts.crash).toBe(1)
+})
+
+test('a row for which the model takes more memory than it may is found, its neighbours are scored', async () => {
+  const { executor, run } = await isolatedModel(HUNGRY, { memoryLimitBytes: 400 * 2 ** 20 })
+  const tooMuch = 300e6
+  const result = await soon(run(rowsOf(firsts.with(7, tooMuch))))
+  expect(endsOf(result)).toEqual(scores.with(7, 'model_crash'))
+  expect(executor.stats().restarts.memory).toBe(1)
+  expect(endsOf(await run(rowsOf(firsts)))).toEqual(scores)
+})
+
+test('a row for which there is no memory fails alone, and no child ends', async () => {
+  const { executor, run } = await isolatedModel(HUNGRY)
+  const result = await soon(run(rowsOf(firsts.with(7, 4e13))))
+  expect(endsOf(result)).toEqual(scores.with(7, 'model_error'))
+  expect(executor.stats().restarts).toEqual({ crash: 0, timeout: 0, memory: 0, recycled: 0 })
+})
+
+test('a model that crashes when it is loaded is refused; those beside it serve on', async () => {
+  const executor = processExecutor()
+  const ordinary = await executor.prepare(versionOf(ORDINARY))
+  const refused = expect(executor.prepare(versionOf(CRASHING_AT_LOAD))).rejects.toMatchObject({
+    code: 'invalid_model',
+    message: expect.stringContaining('the child was ended by SIGSEGV'),
+  })
+  const behind = ordinary.run(rowsOf(firsts))
+  await refused
+  expect([...(await behind)]).toEqual(scores)
+  expect(executor.stats()).toMatchObject({ models: 1, restarts: { crash: 1 } })
+})

@@ -1,0 +1,160 @@
+/** Executors on real models: what they answer, what they refuse, how they end. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { childEnvironment } from '../../inference/execution/child-environment.ts'
+import { chooseExecutor } from '../../inference/execution/choose-executor.ts'
+import { ModelRunError } from '../../inference/execution/executor.ts'
+import { HEADER_BYTES, readHeader, writeHeader } from '../../inference/execution/frames.ts'
+import { createInlineExecutor } from '../../inference/execution/inline-executor.ts'
+import { type Logger, silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import { childPid } from '../support/child-pid.ts'
+import { eventually } from '../support/eventually.ts'
+import { processExecutor, rowsOf } from '../support/executor-hosts.ts'
+import { versionOf, writeVersion } from '../support/model-version.ts'
+import { HANGING, HUNGRY, ORDINARY, POISON, REFUSING } from '../support/onnx/hostile-models.ts'
+import { linear, linearBatch } from '../support/shaped-models.ts'
+
+const PARENT = join(import.meta.dirname, '../support/hanging-executor.ts')
+
+const executors = {
+  inline: () => createInlineExecutor({ provider: 'cpu' }),
+  process: () => processExecutor(),
+}
+
+test.each(['inline', 'process'] as const)('an executor (%s) answers for several models', async (kind) => {
+  const executor = executors[kind]()
+  onTestFinished(() => executor.close())
+  expect(executor).toMatchObject({ kind, provider: 'cpu', depth: kind === 'inline' ? 1 : 2 })
+  const ordinary = await executor.prepare(versionOf(ORDINARY))
+  const fixed = await executor.prepare(versionOf(linearBatch(4)))
+  const answers = await Promise.all([
+    ordinary.run(rowsOf([1, 4])),
+    fixed.run(Float32Array.of(1, 2, 3, 4, 5, 6)),
+    ordinary.run(rowsOf([])),
+    ordinary.run(rowsOf([7])),
+  ])
+  expect(answers.map((answer) => [...answer])).toEqual([[2, 3], [linear(1, 2), linear(3, 4), linear(5, 6)], [], [4]])
+  expect(executor.stats()).toMatchObject({ models: 2, runs: 4 })
+  await fixed.retire()
+  expect(executor.stats().models).toBe(1)
+  expect([...(await ordinary.run(rowsOf([1])))]).toEqual([2])
+})
+
+test.each(['inline', 'process'] as const)(
+  'what the model refuses is told from what there is no memory for (%s)',
+  async (kind) => {
+    const executor = executors[kind]()
+    onTestFinished(() => executor.close())
+    const refusing = await executor.prepare(versionOf(REFUSING))
+    await expect(refusing.run(rowsOf([1, 100]))).rejects.toMatchObject({ fault: 'rows' })
+    const hungry = await executor.prepare(versionOf(HUNGRY))
+    const failure = hungry.run(rowsOf([4e13]))
+    await expect(failure).rejects.toBeInstanceOf(ModelRunError)
+    await expect(failure).rejects.toMatchObject({ fault: 'allocation' })
+    expect([...(await refusing.run(rowsOf([1])))]).toEqual([2])
+  },
+)
+
+test.each(['inline', 'process'] as const)(
+  'a model that is not what its manifest says is refused (%s)',
+  async (kind) => {
+    const executor = executors[kind]()
+    onTestFinished(() => executor.close())
+    const manifest = { ...versionOf(ORDINARY), sha256: '0'.repeat(64) }
+    await expect(executor.prepare(manifest)).rejects.toMatchObject({ code: 'invalid_model', fate: 'crash' })
+    expect(executor.stats().models).toBe(0)
+  },
+)
+
+test('what is under way when an executor is closed is answered', async () => {
+  const executor = processExecutor()
+  const model = await executor.prepare(versionOf(ORDINARY))
+  const running = [1, 4, 7, 10].map((first) => model.run(rowsOf([first])))
+  await executor.close()
+  expect((await Promise.all(running)).map(([score]) => score)).toEqual([2, 3, 4, 5])
+  expect(childPid).toThrow('there are 0 children')
+  await expect(model.run(rowsOf([1]))).rejects.toMatchObject({ code: 'model_unavailable', fate: 'retry' })
+})
+
+test('a child that is killed while nothing runs is started anew, with its models', async () => {
+  const executor = processExecutor()
+  const model = await executor.prepare(versionOf(ORDINARY))
+  process.kill(childPid(), 'SIGKILL')
+  await eventually(() => expect(executor.stats().restarts.crash).toBe(1), { deadlineMs: 10_000 })
+  expect([...(await model.run(rowsOf([1])))]).toEqual([2])
+})
+
+test('a child that has grown is started anew when models come or go', async () => {
+  const executor = processExecutor({ recycleGrowthBytes: 1 })
+  const model = await executor.prepare(versionOf(ORDINARY))
+  for (let version = 0; executor.stats().restarts.recycled === 0; version++) {
+    expect(version).toBeLessThan(50)
+    await (await executor.prepare(versionOf(HUNGRY))).retire()
+    // long enough to be looked at
+    await model.run(rowsOf(Array.from({ length: 2 ** 20 }, () => 1)))
+  }
+  expect([...(await model.run(rowsOf([1])))]).toEqual([2])
+})
+
+test('what a child says on standard error is in the log', async () => {
+  vi.stubEnv('LD_PRELOAD', '/nowhere/library.so')
+  onTestFinished(() => void vi.unstubAllEnvs())
+  const lines: unknown[] = []
+  const logger: Logger = { ...silentLogger, warn: (fields) => lines.push(fields), child: () => logger }
+  await processExecutor({ logger }).prepare(versionOf(ORDINARY))
+  expect(lines).toEqual([{ line: expect.stringContaining('/nowhere/library.so') }])
+})
+
+test('a child ends by itself when its parent dies, also in the middle of a run', async () => {
+  const parent = spawn(process.execPath, [...process.execArgv, PARENT, writeVersion(HANGING), String(POISON)], {
+    stdio: 'pipe',
+  })
+  onTestFinished(() => void parent.kill('SIGKILL'))
+  const [line] = (await once(parent.stdout, 'data')) as [Buffer]
+  const child = Number(line)
+  expect(isAlive(child)).toBe(true)
+  parent.kill('SIGKILL')
+  await eventually(() => expect(isAlive(child)).toBe(false), { deadlineMs: 10_000 })
+})
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    // there is none
+    return false
+  }
+}
+
+test('a frame is read as it was written, and nothing else is one', () => {
+  const header = { kind: 'failed', fault: 'allocation', request: 2 ** 32 - 1, model: 7, bytes: 4_096 } as const
+  expect(readHeader(writeHeader(header))).toEqual(header)
+  expect(readHeader(Buffer.alloc(HEADER_BYTES))).toBeNull()
+  expect(readHeader(Buffer.alloc(HEADER_BYTES, 0xff))).toBeNull()
+})
+
+test('a child inherits no credentials', () => {
+  const env = {
+    PATH: '/bin',
+    CUDA_VISIBLE_DEVICES: '0',
+    KAFKA_PASSWORD: 'x',
+    AWS_SECRET_ACCESS_KEY: 'y',
+    NODE_OPTIONS: '',
+  }
+  expect(childEnvironment(env)).toEqual({ PATH: '/bin', CUDA_VISIBLE_DEVICES: '0' })
+})
+
+test.each([
+  ['quick and proven', {}, 'inline'],
+  ['slow', { longestRunMs: 5.1 }, 'process'],
+  ['not measured', { longestRunMs: null }, 'process'],
+  ['not proven', { isProven: false }, 'process'],
+  ['on a GPU', { provider: 'cuda' }, 'process'],
+  ['told so', { mode: 'process' }, 'process'],
+  ['told so, though slow', { mode: 'inline', longestRunMs: 100 }, 'inline'],
+] as const)('a model that is %s runs where it may', (_name, but, kind) => {
+  const question = { mode: 'auto', provider: 'cpu', isProven: true, longestRunMs: 5 } as const
+  expect(chooseExecutor({ ...question, ...but })).toBe(kind)
+})

@@ -1,0 +1,137 @@
+/** Which rows are to blame, by a model that is a function. */
+import { expect, test } from 'vitest'
+import { ModelRunError, type PreparedModel, type RunFault } from '../../inference/execution/executor.ts'
+import { isolateRows } from '../../inference/execution/isolate-rows.ts'
+import type { Quarantine, Replay } from '../../inference/execution/quarantine.ts'
+import { endsOf, rowsOf } from '../support/executor-hosts.ts'
+import { versionOf } from '../support/model-version.ts'
+import { FEATURES, ORDINARY } from '../support/onnx/hostile-models.ts'
+
+interface Failing {
+  readonly runs: number[]
+  readonly model: PreparedModel
+}
+
+/** Answers a row's first feature; `fault` says of the first features of a run whether it fails. */
+function failing(fault: (firsts: readonly number[]) => RunFault | null): Failing {
+  const runs: number[] = []
+  return {
+    runs,
+    model: {
+      manifest: versionOf(ORDINARY),
+      async run(rows) {
+        const firsts = [...rows].filter((_, at) => at % FEATURES === 0)
+        runs.push(firsts.length)
+        const found = fault(firsts)
+        if (found !== null) throw new ModelRunError(found, `it fails by ${found}`)
+        return Float32Array.from(firsts)
+      },
+      retire: () => Promise.resolve(),
+    },
+  }
+}
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, at) => 10 + at)
+const refuses = (...bad: readonly number[]) =>
+  failing((firsts) => (firsts.some((one) => bad.includes(one)) ? 'rows' : null))
+const isolated = ({ model }: Failing, quarantine: Quarantine | null = null) =>
+  isolateRows({ model, provider: 'cpu', quarantine })
+
+function quarantineThat(replay: (rows: Float32Array) => Replay | null): Quarantine {
+  return { replay: (_manifest, rows) => Promise.resolve(replay(rows)), close: () => Promise.resolve() }
+}
+
+const answersAll = quarantineThat((rows) => ({
+  outputs: Float32Array.from([...rows].filter((_, at) => at % FEATURES === 0)),
+  failures: new Map(),
+}))
+
+test('a run that succeeds is one run, and its outputs are handed on as they are', async () => {
+  const failing = refuses()
+  const result = await isolated(failing)(rowsOf(range(4)))
+  expect(endsOf(result)).toEqual(range(4))
+  expect(result).toMatchObject({ provider: 'cpu', batchRows: Int32Array.of(4, 4, 4, 4) })
+  expect(failing.runs).toEqual([4])
+})
+
+test('a row that is refused fails alone, after a known row and by halves', async () => {
+  const failing = refuses(12)
+  const result = await isolated(failing)(rowsOf(range(4)))
+  expect(endsOf(result)).toEqual([10, 11, 'model_error', 13])
+  expect(failing.runs).toEqual([4, 1, 2, 2, 1, 1])
+  expect([...result.batchRows]).toEqual([2, 2, 0, 1])
+})
+
+test('one bad row of many is found in few runs, many are found in hardly more than one run each', async () => {
+  const one = refuses(700)
+  await isolated(one)(rowsOf(range(1_024)))
+  expect(one.runs.length).toBeLessThan(25)
+  const bad = range(1_024).filter((_, at) => at % 3 === 0)
+  const many = refuses(...bad)
+  const result = await isolated(many)(rowsOf(range(1_024)))
+  expect([...result.failures.keys()].map((row) => row + 10)).toEqual(bad)
+  expect(many.runs.length).toBeLessThan(1_200)
+})
+
+test('a batch for which there is no memory is halved, a row for which there is none fails', async () => {
+  const large = failing((firsts) => (firsts.length > 2 || firsts.includes(13) ? 'allocation' : null))
+  expect(endsOf(await isolated(large)(rowsOf(range(4))))).toEqual([10, 11, 12, 'model_error'])
+})
+
+test('a model that fails on a row that it is known to answer fails, and no row', async () => {
+  const run = isolated(failing(() => 'rows'))
+  await expect(run(rowsOf(range(4)))).rejects.toMatchObject({ code: 'model_failed', fate: 'crash' })
+})
+
+test('what is no failure of a run is handed on', async () => {
+  const gone = new Error('gone')
+  const { model } = refuses()
+  const run = isolateRows({ model: { ...model, run: () => Promise.reject(gone) }, provider: 'cpu', quarantine: null })
+  await expect(run(rowsOf([10]))).rejects.toBe(gone)
+})
+
+test('a row that ends a child alone, too, is to blame', async () => {
+  const failing = refuses()
+  const ending = {
+    ...failing,
+    model: { ...failing.model, run: () => Promise.reject(new ModelRunError('timeout', 'late')) },
+  }
+  const quarantine = quarantineThat(() => ({
+    outputs: Float32Array.of(10, 0, 12),
+    failures: new Map([[1, { reason: 'model_timeout', message: 'late' }]]),
+  }))
+  for (let batch = 0; batch < 5; batch++) {
+    expect(endsOf(await isolated(ending, quarantine)(rowsOf(range(3))))).toEqual([10, 'model_timeout', 12])
+  }
+})
+
+test('three batches in a row that end the child without a row that does blame the model', async () => {
+  let ends = true
+  const run = isolated(
+    failing(() => (ends ? 'crash' : null)),
+    answersAll,
+  )
+  expect(endsOf(await run(rowsOf(range(2))))).toEqual([10, 11])
+  await run(rowsOf(range(2)))
+  ends = false
+  await run(rowsOf(range(2)))
+  ends = true
+  await run(rowsOf(range(2)))
+  await run(rowsOf(range(2)))
+  await expect(run(rowsOf(range(2)))).rejects.toMatchObject({ code: 'model_failed', fate: 'crash' })
+})
+
+test('a model that does not get as far as a row in quarantine is tried again, and blamed after three', async () => {
+  let attempts = 0
+  const crashing = failing(() => 'crash')
+  const run = isolated(
+    crashing,
+    quarantineThat(() => {
+      attempts++
+      return null
+    }),
+  )
+  await expect(run(rowsOf(range(2)))).rejects.toMatchObject({ code: 'model_failed' })
+  expect(attempts).toBe(3)
+  expect(crashing.runs).toEqual([2, 2, 2])
+})
