@@ -7,6 +7,7 @@ import { register as registerDoctor } from './commands/doctor.ts'
 import { register as registerGenerate } from './commands/generate.ts'
 import { register as registerLint } from './commands/lint.ts'
 import { register as registerMigrate } from './commands/migrate.ts'
+import { register as registerModel } from './commands/model.ts'
 import { register as registerNew } from './commands/new.ts'
 import { register as registerPositions } from './commands/positions.ts'
 import { register as registerSchemas } from './commands/schemas.ts'
@@ -28,6 +29,7 @@ for (const register of [
   registerAudit,
   registerDlq,
   registerPositions,
+  registerModel,
 ]) {
   register(program)
 }

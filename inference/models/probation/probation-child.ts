@@ -9,10 +9,17 @@ import { describeError, MillraceError } from '../../../infra/runtime/errors.ts'
 import type { ModelProfile } from '../../../schemas/control/models.ts'
 import { type ModelManifest, readModelManifest, verifyModelFile } from '../../../schemas/pipeline/manifest.ts'
 import { PipelineError } from '../../../schemas/pipeline/problems.ts'
-import { type ModelSession, openModelSession } from '../model-session.ts'
+import { goldenFeatures, type ModelSession, openModelSession } from '../model-session.ts'
 import { measureProfile } from './measure-profile.ts'
 import { outputProblem } from './output-problem.ts'
-import type { Candidate, ProbationCode, ProbationMessage, ProbationRefusal, ProbationStep } from './probation.ts'
+import type {
+  Answers,
+  Candidate,
+  ProbationCode,
+  ProbationMessage,
+  ProbationRefusal,
+  ProbationStep,
+} from './probation.ts'
 import { repeatedRows, rowsWithout } from './sample-rows.ts'
 import { structureProblem } from './structure-problem.ts'
 
@@ -46,7 +53,7 @@ async function judge(candidate: Candidate): Promise<void> {
 }
 
 async function tryOut(
-  { folder, provider, limits }: Candidate,
+  { folder, provider, limits, answerOnly }: Candidate,
   begin: (step: ProbationStep) => void,
 ): Promise<ModelProfile | null> {
   begin('files')
@@ -59,6 +66,10 @@ async function tryOut(
   begin('load')
   const session = await open(manifest, provider)
   try {
+    if (answerOnly) {
+      say({ kind: 'answered', outputs: await answersOf(session) })
+      return null
+    }
     begin('batches')
     await tryBatches(session, limits.rows)
     begin('missing')
@@ -94,6 +105,12 @@ async function open(manifest: ModelManifest, provider: Candidate['provider']): P
     if (!(error instanceof MillraceError)) throw error
     throw new Refused(error.code === 'provider_missing' ? 'provider_missing' : 'invalid_model', error.message)
   }
+}
+
+async function answersOf(session: ModelSession): Promise<Answers> {
+  const { output } = session.manifest
+  const outputs = Array.from(await run(session, goldenFeatures(session.manifest), 'its golden rows'))
+  return session.manifest.golden.map((_, row) => outputs.slice(row * output.width, (row + 1) * output.width))
 }
 
 /** A row's outputs may not depend on how many rows are beside it, or what they are. */

@@ -82,6 +82,8 @@ export interface Candidate {
   readonly folder: string
   readonly provider: Provider
   readonly limits: ProbationLimits
+  /** Only load it, and say what it answers to its golden rows. */
+  readonly answerOnly: boolean
 }
 
 /** What the child says, as it goes; then it is `done`. */
@@ -90,4 +92,8 @@ export type ProbationMessage =
   | { readonly kind: 'remark'; readonly text: string }
   /** It does not know why. */
   | { readonly kind: 'failed'; readonly message: string }
+  | { readonly kind: 'answered'; readonly outputs: Answers }
   | { readonly kind: 'done'; readonly profile: ModelProfile | null; readonly refusal: ProbationRefusal | null }
+
+/** Outputs of each golden row. */
+export type Answers = readonly (readonly number[])[]

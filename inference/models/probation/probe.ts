@@ -6,12 +6,14 @@ import { childEnvironment } from '../../execution/child-environment.ts'
 import { processUsage } from '../../execution/process-usage.ts'
 import type { Provider } from '../../execution/run-rows.ts'
 import {
+  type Answers,
   type Candidate,
   DEFAULT_LIMITS,
   PROBATION_STEPS,
   type ProbationCode,
   type ProbationLimits,
   type ProbationMessage,
+  type ProbationRefusal,
   type ProbationReport,
   type ProbationStep,
 } from './probation.ts'
@@ -51,6 +53,23 @@ async function judgeOnce(folder: string, provider: Provider, limits: ProbationLi
   }
 }
 
+/** What a version answers to its golden rows, of which its manifest must only give the features. */
+export async function answerGolden(
+  folder: string,
+  limits: ProbationLimits = DEFAULT_LIMITS,
+): Promise<{ readonly refusal: ProbationRefusal | null; readonly answers: Answers }> {
+  const child = startChild()
+  try {
+    const answers: Answers[] = []
+    const { refusal } = await child.judge({ folder, provider: 'cpu', limits, answerOnly: true }, (outputs) =>
+      answers.push(outputs),
+    )
+    return { refusal, answers: answers[0] ?? [] }
+  } finally {
+    await child.kill()
+  }
+}
+
 /** Starts no child yet. */
 export function createProbation(limits: ProbationLimits = DEFAULT_LIMITS): Probation {
   let child: ProbationChild | null = null
@@ -58,7 +77,7 @@ export function createProbation(limits: ProbationLimits = DEFAULT_LIMITS): Proba
   return {
     async judge(folder, provider = 'cpu') {
       if (child === null || !child.isAlive()) child = startChild()
-      return await child.judge({ folder, provider, limits })
+      return await child.judge({ folder, provider, limits, answerOnly: false })
     },
     async close() {
       await child?.kill()
@@ -68,7 +87,7 @@ export function createProbation(limits: ProbationLimits = DEFAULT_LIMITS): Proba
 
 interface ProbationChild {
   isAlive(): boolean
-  judge(candidate: Candidate): Promise<ProbationReport>
+  judge(candidate: Candidate, answered?: (outputs: Answers) => void): Promise<ProbationReport>
   kill(): Promise<void>
 }
 
@@ -102,14 +121,14 @@ function startChild(): ProbationChild {
 
   return {
     isAlive: () => isAlive && child.connected,
-    judge: (candidate) => Promise.race([judge(candidate), failure.promise]),
+    judge: (candidate, answered) => Promise.race([judge(candidate, answered), failure.promise]),
     async kill() {
       child.kill('SIGKILL')
       if (child.pid !== undefined) await gone.promise
     },
   }
 
-  async function judge(candidate: Candidate): Promise<ProbationReport> {
+  async function judge(candidate: Candidate, answered?: (outputs: Answers) => void): Promise<ProbationReport> {
     const { memoryBytes, timeMs } = candidate.limits
     const remarks: string[] = []
     let step: ProbationStep = 'files'
@@ -121,6 +140,7 @@ function startChild(): ProbationChild {
     const hear = (message: ProbationMessage): void => {
       if (message.kind === 'began') step = message.step
       else if (message.kind === 'remark') remarks.push(message.text)
+      else if (message.kind === 'answered') answered?.(message.outputs)
       else if (message.kind === 'failed') refused('crashed', message.message)
       else if (message.refusal !== null) refused(message.refusal.code, message.refusal.message)
       else resolve({ passed: PROBATION_STEPS, refusal: null, remarks, profiles: profilesOf(message.profile) })

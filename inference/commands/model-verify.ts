@@ -1,0 +1,39 @@
+import { readConfig } from '../../infra/runtime/config.ts'
+import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
+import { fatal } from '../../infra/runtime/errors.ts'
+import { knownVersion } from '../models/model-entries.ts'
+import { DEFAULT_LIMITS, type ProbationLimits, type ProbationReport } from '../models/probation/probation.ts'
+import { probe } from '../models/probation/probe.ts'
+import { MODEL_STORE } from '../models/store/config.ts'
+import { fetchVersion } from '../models/store/fetch-version.ts'
+import { openModelStore } from '../models/store/open-store.ts'
+
+/**
+ * Fetches a registered version as a process that serves it would, compares it with what the control log says of it, and tries
+ * it out again. Rejects with `unknown_version`, `model_refused` and as the store does.
+ */
+export async function verifyVersion(
+  control: ControlLog,
+  name: string,
+  allowed: ProbationLimits['allowed'],
+  env: NodeJS.ProcessEnv,
+): Promise<ProbationReport> {
+  const { entry } = knownVersion(control, name)
+  const settings = readConfig(MODEL_STORE, env)
+  const store = await openModelStore(settings)
+  try {
+    const manifest = await fetchVersion(store, settings.modelCache, entry.manifest)
+    const { version, sha256, featureSet } = manifest
+    const said = [entry.model, entry.version, entry.digest, entry.featureSet]
+    const found = [manifest.name, version, sha256, featureSet.digest]
+    if (said.join() !== found.join()) {
+      throw fatal('model_refused', `${name}: the control log says ${said.join(' ')}, the store has ${found.join(' ')}`)
+    }
+    const report = await probe(manifest.folder, { ...DEFAULT_LIMITS, allowed })
+    if (report.refusal === null) return report
+    const { step, code, message } = report.refusal
+    throw fatal('model_refused', `${name} is refused (${step}: ${code}): ${message}`)
+  } finally {
+    await store.close()
+  }
+}
