@@ -56,6 +56,14 @@ export function consumerGroup(pipeline: string, reader: string): string {
   return `${pipeline}.${reader}`
 }
 
+/**
+ * The one group of all pipelines whose sinks store a topic in one database: what belongs to no pipeline is stored once by whoever
+ * of them is there.
+ */
+export function sharedGroup(reader: string, database: string): string {
+  return `millrace.${reader}.${database}`
+}
+
 /** Registry subject of a topic's values. */
 export function valueSubject(topic: string): string {
   return `${topic}-value`

@@ -29,7 +29,7 @@ export function createInstruments(
     landed({ table, rows: stored, refused, copies, latenciesMs, busyMs }) {
       rows.add(stored, { store: 'clickhouse', table })
       seconds.observe(busyMs / 1_000, { table })
-      for (const latencyMs of latenciesMs) latency.observe(latencyMs / 1_000, {})
+      if (table === 'predictions') for (const latencyMs of latenciesMs) latency.observe(latencyMs / 1_000, {})
       if (refused > 0) logger.warn({ table, rows: refused }, 'ClickHouse refused rows; see the dead letters')
       if (copies === 0) return
       duplicates.add(copies, { table })

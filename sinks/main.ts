@@ -4,8 +4,9 @@ import { readContract } from '../infra/runtime/stage-contracts.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import type { AvroSchema } from '../schemas/pipeline/compiled.ts'
-import { STAGE_METRICS_TOPIC, stageTopic } from '../schemas/topics.ts'
+import { CONTROL_TOPIC, STAGE_METRICS_TOPIC, sharedGroup, stageTopic } from '../schemas/topics.ts'
 import { startLightAudit } from './audit/start-light-audit.ts'
+import { controlLogRows } from './clickhouse/control-log-rows.ts'
 import { deadLetterRows } from './clickhouse/dead-letter-rows.ts'
 import { labelRows } from './clickhouse/label-rows.ts'
 import { predictionRows } from './clickhouse/prediction-rows.ts'
@@ -15,6 +16,16 @@ import type { RowKind } from './clickhouse/stored-row.ts'
 import { SINKS } from './config.ts'
 import { createInstruments } from './instruments.ts'
 import { startTables } from './online/start-tables.ts'
+
+interface Stored<T> {
+  readonly input: string
+  readonly topic: string
+  readonly group?: string
+  /** Name of one of our contracts, or the schema itself. */
+  readonly contract: string | AvroSchema
+  readonly rows: RowKind<T>
+  readonly lingerMs?: number
+}
 
 await runStage('sinks', SINKS, async (context, own) => {
   const { pipeline, connections, logger, metrics } = context
@@ -33,18 +44,12 @@ await runStage('sinks', SINKS, async (context, own) => {
     return { value: client, stop: () => client.close() }
   })
 
-  async function store<T>(
-    input: string,
-    topic: string,
-    schema: AvroSchema,
-    rows: RowKind<T>,
-    lingerMs = own.lingerMs,
-  ): Promise<void> {
+  async function store<T>(stored: Stored<T>): Promise<void> {
+    const { input, contract, lingerMs = own.lingerMs, ...rest } = stored
     await startSealedStageSink(context, {
+      ...rest,
       input,
-      topic,
-      schema,
-      rows,
+      schema: typeof contract === 'string' ? await readContract(contract) : contract,
       clickhouse,
       limits: { ...limits, lingerMs },
       observer: { ...hopObserver(`sinks-${input}`), landed: (chunk) => observer.landed(chunk) },
@@ -52,14 +57,28 @@ await runStage('sinks', SINKS, async (context, own) => {
   }
 
   const { name, label, event } = pipeline
-  const topicOf = (input: 'predictions' | 'dead-letters'): string => stageTopic(name, input)
-  await store('predictions', topicOf('predictions'), await readContract('prediction'), predictionRows(name))
+  const lanes = (input: 'predictions' | 'shadow' | 'dead-letters') => ({ input, topic: stageTopic(name, input) })
+  await store({ ...lanes('predictions'), contract: 'prediction', rows: predictionRows(name) })
+  await store({ ...lanes('shadow'), contract: 'prediction', rows: predictionRows(name, 'shadow_predictions') })
   if (label !== null) {
-    await store('labels', label.topic, label.schema, labelRows({ pipeline: name, label, tenant: event.tenant }))
+    const rows = labelRows({ pipeline: name, label, tenant: event.tenant })
+    await store({ input: 'labels', topic: label.topic, contract: label.schema, rows })
   }
-  await store('dead-letters', topicOf('dead-letters'), await readContract('dead-letter'), deadLetterRows)
-  const reports = await readContract('stage-metrics')
-  await store('stage-metrics', STAGE_METRICS_TOPIC, reports, stageMetricsRows(name), own.reportLingerMs)
+  await store({ ...lanes('dead-letters'), contract: 'dead-letter', rows: deadLetterRows })
+  await store({
+    input: 'stage-metrics',
+    topic: STAGE_METRICS_TOPIC,
+    contract: 'stage-metrics',
+    rows: stageMetricsRows(name),
+    lingerMs: own.reportLingerMs,
+  })
+  await store({
+    input: 'control',
+    topic: CONTROL_TOPIC,
+    group: sharedGroup('sinks.control', connections.clickhouseDatabase),
+    contract: 'control-entry',
+    rows: controlLogRows,
+  })
   if (pipeline.tables.length > 0) await startTables(context, { ...own, limits, hopObserver, observer })
   await startLightAudit(context, { clickhouse, intervalMs: own.auditIntervalMs })
 })

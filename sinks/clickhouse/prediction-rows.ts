@@ -30,9 +30,12 @@ const FIELDS = {
   answer: 'LowCardinality(String)',
 } as const satisfies Record<keyof Prediction, ColumnType>
 
-export function predictionRows(pipeline: string): RowKind<Prediction> {
+export function predictionRows(
+  pipeline: string,
+  table: 'predictions' | 'shadow_predictions' = 'predictions',
+): RowKind<Prediction> {
   return {
-    table: 'predictions',
+    table,
     types: { pipeline: 'LowCardinality(String)', ...FIELDS, ...SOURCE_TYPES },
     partitionBy: byDay('ingested_at'),
     row: (record, batch, index) => ({

@@ -1,7 +1,14 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../../schemas/pipeline/load.ts'
-import { consumerGroup, STAGE_METRICS_TOPIC, stageTopic, tableTopic } from '../../../schemas/topics.ts'
+import {
+  CONTROL_TOPIC,
+  consumerGroup,
+  STAGE_METRICS_TOPIC,
+  sharedGroup,
+  stageTopic,
+  tableTopic,
+} from '../../../schemas/topics.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { fatal } from '../../runtime/errors.ts'
 import { type GroupPosition, groupPositions } from '../../runtime/kafka/consumer/group-positions.ts'
@@ -73,12 +80,17 @@ function readersOf(pipeline: CompiledPipeline): readonly Reader[] {
     ['processors', event.topic],
     ['inference', stageTopic(name, 'features')],
     ['sinks.predictions', stageTopic(name, 'predictions')],
+    ['sinks.shadow', stageTopic(name, 'shadow')],
     ...(label === null ? [] : [['sinks.labels', label.topic] satisfies [string, string]]),
     ['sinks.dead-letters', stageTopic(name, 'dead-letters')],
     ['sinks.stage-metrics', STAGE_METRICS_TOPIC],
     ...tables.map((table): [string, string] => [`sinks.${table.name}`, tableTopic(name, table.name)]),
   ]
-  return topics.map(([stage, topic]) => ({ stage, topic, group: consumerGroup(name, stage) }))
+  const { clickhouseDatabase } = commandConnections(process.env).settings
+  return [
+    ...topics.map(([stage, topic]) => ({ stage, topic, group: consumerGroup(name, stage) })),
+    { stage: 'sinks.control', topic: CONTROL_TOPIC, group: sharedGroup('sinks.control', clickhouseDatabase) },
+  ]
 }
 
 async function show(readers: readonly Reader[]): Promise<void> {

@@ -27,6 +27,8 @@ import { createSealedStore } from './sealed-store.ts'
 export interface SealedSinkStart<T> {
   /** What is stored: names the group, and `sinks-<input>` in reports. */
   readonly input: string
+  /** By default the pipeline's own. */
+  readonly group?: string
   readonly topic: string
   readonly schema: AvroSchema
   readonly rows: RowKind<T>
@@ -47,9 +49,11 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
   const { brokers, clock, config, connections, pipeline } = context
   const { input, topic, rows, clickhouse, limits } = options
   const name = `sinks-${input}`
-  const group = consumerGroup(pipeline.name, `sinks.${input}`)
+  const group = options.group ?? consumerGroup(pipeline.name, `sinks.${input}`)
   const logger = context.logger.child({ hop: name })
-  const lanes = { name, group, topic, logger }
+  // members of a group that pipelines share are told apart by the pipeline, too
+  const member = options.group === undefined ? name : `${pipeline.name}.${name}`
+  const lanes = { name: member, group, topic, logger }
   const database = connections.clickhouseDatabase
 
   await once(context, `deduplication of ${rows.table}`, () =>
