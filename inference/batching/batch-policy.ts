@@ -70,8 +70,9 @@ export interface BatchPolicy {
 const EVENT_LOOP_MS = 5
 /** Gathering a row and handing out its outputs, ms per byte: 120 bytes took 20 ns. */
 const COPY_MS_PER_BYTE = 0.15e-6
-/** Of full batches each so-manieth is half as large: runs of one size do not tell a from b. */
+/** Each so-manieth full batch has only a part of the rows, about a/b, where a is half of what it takes: runs of one size do not tell a from b. */
 const PROBE_EVERY = 16
+const PROBE_PART = 16
 const BACK_OFF = 0.9
 /** A timer fires so much late, ms. */
 const TIMER_MS = 1
@@ -115,7 +116,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     const usual = usualCap()
     const late = (queuedRows / usual) * fit.predictMs(usual) > budgetMs
     const most = late ? efficientCap() : usual
-    return full % PROBE_EVERY === PROBE_EVERY - 1 ? Math.ceil(most / 2) : most
+    return full % PROBE_EVERY === PROBE_EVERY - 1 ? Math.ceil(most / PROBE_PART) : most
   }
 
   return {

@@ -1,0 +1,185 @@
+/**
+ * `npm run bench:inference -- [--seconds 0.5] [--rounds 5] [--only mlp,embedding]`: rows per CPU second of a model that is
+ * served, in this process and in a child, through batcher, isolation and executor, against onnxruntime alone at its best
+ * batch size in the same run; and p99 at 70 % of that load, against the model's budget. The three take turns, and their
+ * inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. The last line is one JSON object.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { createExecutors } from '../../inference/execution/executors.ts'
+import { serveVersion } from '../../inference/models/serve-version.ts'
+import type { OpenedVersion } from '../../inference/models/version-cache.ts'
+import { systemClock } from '../../infra/runtime/clock.ts'
+import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import type { CompiledModelChoice } from '../../schemas/pipeline/compiled.ts'
+import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { DISTINCT_ROWS, type Latency, loaded, saturate, throughput } from './inference/measure.ts'
+import {
+  type BareModel,
+  type BenchModel,
+  benchModels,
+  OUTPUT,
+  openBare,
+  rowsFor,
+  writeBenchModel,
+} from './inference/models.ts'
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '0.5' },
+    rounds: { type: 'string', default: '5' },
+    only: { type: 'string', default: '' },
+  },
+})
+const roundMs = Number(values.seconds) * 1_000
+const rounds = Number(values.rounds)
+if (!(roundMs >= 100 && rounds >= 1)) throw new RangeError('at least 0.1 s and one round')
+const only = values.only.split(',').filter(Boolean)
+
+const SIZES = [16, 32, 64, 128, 256, 512, 1_024, 2_048]
+const SWEEP_MS = 150
+const WARM_MS = 400
+const LOAD = 0.7
+const LOAD_MS = 3_000
+const KINDS = ['inline', 'process'] as const
+type Kind = (typeof KINDS)[number]
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
+const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? 0
+
+function bareRuns(bare: BareModel, size: number): () => Promise<number> {
+  let at = 0
+  return async () => {
+    if (at + size > DISTINCT_ROWS) at = 0
+    await bare.run(at, at + size)
+    at += size
+    return size
+  }
+}
+
+async function bestSize(bare: BareModel): Promise<number> {
+  let best = { size: 1, rate: 0 }
+  for (const size of SIZES) {
+    const { rowsPerCpuSecond: rate } = await throughput(SWEEP_MS, bareRuns(bare, size))
+    if (rate > best.rate) best = { size, rate }
+  }
+  return best.size
+}
+
+async function serve(model: BenchModel, folder: string, kind: Kind) {
+  const executors = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
+  const choice: CompiledModelChoice = {
+    name: model.name,
+    alias: 'production',
+    directory: folder,
+    output: { tensor: OUTPUT, index: 0 },
+    budgetMs: model.budgetMs,
+    deadlineMs: null,
+    provider: { name: 'cpu', demand: 'require' },
+    fallback: null,
+  }
+  const batches = { count: 0, rows: 0 }
+  const observer = {
+    released(_: unknown, { rows }: { readonly rows: number }) {
+      batches.count++
+      batches.rows += rows
+    },
+    looked() {},
+  }
+  const settings = { maxRows: 4_096, maxBytes: 2 ** 23, maxLingerMs: 2, executor: kind, predictionCacheBytes: 0 }
+  const facts = { manifest: readModelManifest(folder), profiles: [], purpose: 'answers' as const }
+  const deps = {
+    choice,
+    providers: ['cpu'] as const,
+    executors,
+    settings,
+    clock: systemClock,
+    logger: silentLogger,
+    observer,
+  }
+  const opened: OpenedVersion = await serveVersion(facts, deps)
+  return {
+    batcher: opened.version.batcher,
+    batches,
+    async close() {
+      await opened.close()
+      await executors.close()
+    },
+  }
+}
+
+async function measure(model: BenchModel, directory: string) {
+  const folder = await writeBenchModel(model, directory)
+  const pool = rowsFor(model, DISTINCT_ROWS)
+  const bare = await openBare(readFileSync(join(folder, 'model.onnx')), model, pool)
+  const size = await bestSize(bare)
+  // one after the other, so that a child is there only for what it is measured with
+  const alone: Record<Kind, number[]> = { inline: [], process: [] }
+  const rows: Record<Kind, { rate: number; perCpu: number }[]> = { inline: [], process: [] }
+  const latency: Partial<Record<Kind, Latency>> = {}
+  const meanBatch: Partial<Record<Kind, number>> = {}
+  const bareRates: number[] = []
+  for (const kind of KINDS) {
+    const served = await serve(model, folder, kind)
+    try {
+      await saturate(served.batcher, pool, WARM_MS)
+      served.batches.count = 0
+      served.batches.rows = 0
+      for (let round = 0; round < rounds; round++) {
+        const without = await throughput(roundMs, bareRuns(bare, size))
+        const through = await saturate(served.batcher, pool, roundMs)
+        bareRates.push(without.rowsPerCpuSecond)
+        alone[kind].push(through.rowsPerCpuSecond / without.rowsPerCpuSecond)
+        rows[kind].push({ rate: through.rowsPerSecond, perCpu: through.rowsPerCpuSecond })
+      }
+      meanBatch[kind] = Math.round(served.batches.rows / served.batches.count)
+      const rowsPerSecond = LOAD * median(rows[kind].map(({ rate }) => rate))
+      await loaded(served.batcher, pool, { rowsPerSecond, budgetMs: model.budgetMs, ms: WARM_MS })
+      latency[kind] = await loaded(served.batcher, pool, { rowsPerSecond, budgetMs: model.budgetMs, ms: LOAD_MS })
+    } finally {
+      await served.close()
+    }
+  }
+  await bare.release()
+
+  const of = (kind: Kind) => {
+    const { p50Ms = Number.NaN, p99Ms = Number.NaN } = latency[kind] ?? {}
+    return {
+      rowsPerSecond: Math.round(median(rows[kind].map(({ rate }) => rate))),
+      rowsPerCpuSecond: Math.round(median(rows[kind].map(({ perCpu }) => perCpu))),
+      ofBare: Number(median(alone[kind]).toFixed(3)),
+      meanBatch: meanBatch[kind],
+      p50Ms: Number(p50Ms.toFixed(2)),
+      p99Ms: Number(p99Ms.toFixed(2)),
+      withinBudget: p99Ms <= model.budgetMs,
+    }
+  }
+  const result = {
+    budgetMs: model.budgetMs,
+    bare: { batch: size, rowsPerCpuSecond: Math.round(median(bareRates)) },
+    inline: of('inline'),
+    process: of('process'),
+  }
+  say(`${model.name.padEnd(11)} bare ${result.bare.rowsPerCpuSecond}/CPU s at ${size}`)
+  for (const kind of KINDS) {
+    const { ofBare, rowsPerSecond, p50Ms, p99Ms, meanBatch: mean } = result[kind]
+    const share = `${(100 * ofBare).toFixed(1)} % of bare`
+    say(
+      `  ${kind.padEnd(9)} ${share}, ${rowsPerSecond}/s, batches of ${mean}; at 70 %: ${p50Ms}/${p99Ms} of ${model.budgetMs} ms`,
+    )
+  }
+  return result
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'millrace-bench-inference-'))
+try {
+  const models: Record<string, unknown> = {}
+  for (const model of benchModels()) {
+    if (only.length === 0 || only.includes(model.name)) models[model.name] = await measure(model, directory)
+  }
+  say(JSON.stringify({ bar: { ofBare: 0.9, load: LOAD }, models }))
+} finally {
+  rmSync(directory, { recursive: true, force: true })
+}

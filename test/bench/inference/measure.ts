@@ -1,0 +1,128 @@
+import { readFileSync } from 'node:fs'
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
+import type { MicroBatcher } from '../../../inference/batching/micro-batcher.ts'
+import { seededRandom } from '../../support/seeded-random.ts'
+import { WIDTH } from './models.ts'
+
+/** Distinct rows that inputs rotate over: the same row again and again would teach the processor its way through a tree. */
+export const DISTINCT_ROWS = 16_384
+const LANES = 6
+/** Rows that a lane hands over at once, and how often it does so before the first are answered. */
+const WORK_ROWS = 512
+const OUTSTANDING = 2
+/** How often a lane hands over rows below saturation, ms. */
+const EVERY_MS = 2
+
+export interface Throughput {
+  readonly rowsPerSecond: number
+  /** Of this process and its children together. */
+  readonly rowsPerCpuSecond: number
+}
+
+const TICK_MS = 10
+
+/** CPU time of this process and of its children, ms. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage()
+  const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'latin1').split(' ').filter(Boolean)
+  const ofChildren = children.reduce((sum, pid) => {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    // behind the name in parentheses: state is field 3, utime 14, stime 15
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return sum + (Number(fields[11]) + Number(fields[12])) * TICK_MS
+  }, 0)
+  return (user + system) / 1_000 + ofChildren
+}
+
+/** Calls `next`, which answers how many rows it has done, until the time is over. */
+export async function throughput(ms: number, next: () => Promise<number>): Promise<Throughput> {
+  const startedAt = performance.now()
+  const cpuBefore = cpuMs()
+  let rows = 0
+  while (performance.now() - startedAt < ms) rows += await next()
+  const cpu = cpuMs() - cpuBefore
+  return { rowsPerSecond: (rows * 1_000) / (performance.now() - startedAt), rowsPerCpuSecond: (rows * 1_000) / cpu }
+}
+
+/** Rows of the pool, again from its start when it is through. */
+export function rotation(pool: Float32Array): (rows: number) => Float32Array {
+  const total = pool.length / WIDTH
+  let at = 0
+  return (rows) => {
+    if (at + rows > total) at = 0
+    const from = at
+    at += rows
+    return pool.subarray(from * WIDTH, at * WIDTH)
+  }
+}
+
+const workOf = (lane: number, rows: Float32Array, arrivedAt: number, deadline: number) => ({
+  lane: `${lane}`,
+  rows,
+  arrivedAt,
+  deadline,
+})
+
+/** Every lane always has rows that wait. */
+export async function saturate(batcher: MicroBatcher, pool: Float32Array, ms: number): Promise<Throughput> {
+  const take = rotation(pool)
+  let done = 0
+  let ended = false
+  const lanes = Array.from({ length: LANES * OUTSTANDING }, async (_, at) => {
+    while (!ended) {
+      const work = workOf(at % LANES, take(WORK_ROWS), performance.now(), Number.POSITIVE_INFINITY)
+      await batcher.submit(work)
+      done += WORK_ROWS
+    }
+  })
+  let seen = 0
+  const result = await throughput(ms, async () => {
+    await delay(10)
+    const rows = done - seen
+    seen = done
+    return rows
+  })
+  ended = true
+  await Promise.all(lanes)
+  return result
+}
+
+export interface Latency {
+  readonly p50Ms: number
+  readonly p99Ms: number
+  /** What was asked for and what was answered, rows a second. */
+  readonly offered: number
+  readonly answered: number
+}
+
+/** Lanes hand over rows at random times, every 2 ms each on average, whatever is answered. From when each was due. */
+export async function loaded(
+  batcher: MicroBatcher,
+  pool: Float32Array,
+  options: { readonly rowsPerSecond: number; readonly budgetMs: number; readonly ms: number },
+): Promise<Latency> {
+  const { rowsPerSecond, budgetMs, ms } = options
+  const take = rotation(pool)
+  const random = seededRandom(5)
+  const rows = Math.min(DISTINCT_ROWS, Math.max(1, Math.round((rowsPerSecond / 1_000) * (EVERY_MS / LANES))))
+  const meanMs = rows / (rowsPerSecond / 1_000)
+  const latencies: number[] = []
+  const pending: Promise<void>[] = []
+  const startedAt = performance.now()
+  let due = startedAt
+  while (performance.now() - startedAt < ms) {
+    for (; due <= performance.now(); due += -meanMs * Math.log(1 - random.next())) {
+      const arrivedAt = due
+      const work = workOf(random.between(0, LANES - 1), take(rows), arrivedAt, arrivedAt + budgetMs)
+      pending.push(batcher.submit(work).then(() => void latencies.push(performance.now() - arrivedAt)))
+    }
+    // late by up to a millisecond, which counts; waiting without a pause would take the processor from the model
+    await delay(1)
+  }
+  await Promise.all(pending)
+  const tookMs = performance.now() - startedAt
+  latencies.sort((one, other) => one - other)
+  const at = (share: number): number => latencies[Math.floor(latencies.length * share)] ?? Number.NaN
+  const perSecond = (rows * latencies.length * 1_000) / tookMs
+  return { p50Ms: at(0.5), p99Ms: at(0.99), offered: rowsPerSecond, answered: perSecond }
+}
