@@ -1,0 +1,179 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, inject, onTestFinished, test } from 'vitest'
+import { promote } from '../../inference/commands/rollout-promote.ts'
+import { readRollout } from '../../inference/rollout/read-rollout.ts'
+import { createSchemaRegistry } from '../../infra/runtime/avro/schema-registry.ts'
+import { systemClock } from '../../infra/runtime/clock.ts'
+import { CONNECTIONS, kafkaConfig, readConfig, registryConfig } from '../../infra/runtime/config.ts'
+import type { ControlLog, ControlRecord } from '../../infra/runtime/control/control-log.ts'
+import { startControlLog } from '../../infra/runtime/control/start-control-log.ts'
+import { describeError } from '../../infra/runtime/errors.ts'
+import { createIdempotentWriter } from '../../infra/runtime/kafka/producer/idempotent-writer.ts'
+import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import type { ModelEntry, RolloutEntry } from '../../schemas/control/models.ts'
+import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import { eventually } from '../support/eventually.ts'
+import { lanesOn } from '../support/lanes-on-kafka.ts'
+import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
+import { runPipeline } from '../support/running-pipeline.ts'
+import { type RunningProcess, spawnNode } from '../support/spawn-process.ts'
+import { uniqueName } from '../support/unique-name.ts'
+
+// Two processes follow one rollout through the real control log, stage metrics and consumer group.
+
+const { env } = inject('stack')
+const settings = readConfig(CONNECTIONS, env)
+const SOON = { deadlineMs: 30_000 }
+const BY = { actor: 'test', reason: 'test' }
+
+async function controlLog(): Promise<ControlLog> {
+  const lanes = await lanesOn(kafkaConfig(settings).brokers)
+  const { connections: brokers, logReader: log } = lanes
+  const deps = { clock: systemClock, logger: silentLogger }
+  const writer = createIdempotentWriter({ ...deps, connections: brokers })
+  const registry = createSchemaRegistry(registryConfig(settings))
+  const started = await startControlLog({ ...deps, brokers, log, writer: writer.value, registry })
+  onTestFinished(async () => {
+    await started.stop()
+    await writer.stop()
+    await lanes.stop()
+  })
+  return started.value
+}
+
+async function register(control: ControlLog, { model, featureSet }: CompiledPipeline, version: string): Promise<void> {
+  const digest = version.padStart(64, '0')
+  const value: ModelEntry = {
+    ...{ model: model.name, version, manifest: digest, digest },
+    ...{ featureSet: featureSet.digest, profiles: [], state: 'active' },
+  }
+  await control.append({ kind: 'model', name: `${model.name}/${version}`, basedOn: null, value, ...BY })
+}
+
+/** A pipeline whose model no other test speaks of. */
+async function deploy(): Promise<CompiledPipeline> {
+  const model = uniqueName('model')
+  const { folder } = copyPipeline(FLIGHTS, (source) => source.replace("name: 'flight-delay'", `name: '${model}'`))
+  const file = path.join(folder, 'models/1/manifest.json')
+  writeFileSync(file, readFileSync(file, 'utf8').replace('"flight-delay"', `"${model}"`))
+  return (await runPipeline(folder, env, { partitions: 2, start: false })).pipeline
+}
+
+function member(pipeline: CompiledPipeline, own: Readonly<Record<string, string>> = {}): RunningProcess {
+  return spawnNode([path.resolve('test/support/rollout-process.ts')], {
+    env: { ...env, MILLRACE_PIPELINE: pipeline.folder, ...own },
+  })
+}
+
+async function command(...args: readonly string[]): Promise<{ readonly code: unknown; readonly output: string }> {
+  const child = spawnNode([path.resolve('test/support/rollout-cli.ts'), ...args], { env })
+  return { code: await child.exited, output: child.output() }
+}
+
+interface LogLine {
+  readonly time: string
+  readonly msg: string
+  readonly instance: string
+  readonly production?: string
+  readonly version?: string
+}
+
+function linesOf(process: RunningProcess): readonly LogLine[] {
+  return process
+    .output()
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as LogLine)
+}
+
+const said = (process: RunningProcess, message: string): readonly LogLine[] =>
+  linesOf(process).filter(({ msg }) => msg === message)
+const inForce = (process: RunningProcess): string | undefined =>
+  said(process, 'rollout plan in force').at(-1)?.production
+
+test('a rollout of two processes: activated, stalled, contested, rolled back by hand and by a guard', {
+  timeout: 180_000,
+}, async () => {
+  const pipeline = await deploy()
+  const model = pipeline.model.name
+  const control = await controlLog()
+  const history: ControlRecord[] = []
+  control.watch((record) => {
+    if (record.kind === 'rollout' && record.name === model) history.push(record)
+  })
+  const last = (): RolloutEntry | null => readRollout(control, model).entry
+  for (const version of ['2', '3', '4', '5', '6']) await register(control, pipeline, version)
+
+  const first = member(pipeline, { FAILING_VERSION: '6' })
+  const second = member(pipeline, { BROKEN_VERSION: '3', SLOW_VERSION: '2' })
+  const members = [first, second]
+  const allServe = (version: string) =>
+    eventually(() => expect(members.map(inForce)).toEqual(members.map(() => version)), SOON)
+  await eventually(() => {
+    for (const one of members) expect(said(one, 'stage started')).toHaveLength(1)
+  }, SOON)
+
+  // activated, and not before the slower one has loaded it
+  const promoted = await command('promote', `${model}/2`, '--wait', '--deadline', '60s')
+  expect(promoted).toMatchObject({ code: 0, output: expect.stringContaining(`${model}/2: activated`) })
+  await allServe('2')
+  const activated = history.find(({ value }) => (value as RolloutEntry).step === 'activated')
+  expect(activated?.reason).toBe('all 2 members are ready')
+  const loaded = said(second, 'version opened').find(({ version }) => version === '2')
+  expect(activated?.at).toBeGreaterThanOrEqual(Date.parse(loaded?.time ?? ''))
+
+  // one cannot load it: the plan before it stays, and the entry names the process
+  const stalled = await command('promote', `${model}/3`, '--wait', '--deadline', '3s')
+  expect(stalled.code).toBe(2)
+  const notReady = [said(second, 'stage started')[0]?.instance]
+  expect(last()).toMatchObject({ step: 'stalled', active: { production: '2' }, evidence: { members: 2, notReady } })
+  expect(members.map(inForce)).toEqual(['2', '2'])
+
+  // two promotes at once
+  const other = await controlLog()
+  const terms = { model, role: { as: 'production' }, deadlineMs: 60_000, guarded: true, bundled: false, ...BY } as const
+  const both = await Promise.allSettled([
+    promote(control, { ...terms, version: '4' }, Date.now()),
+    promote(other, { ...terms, version: '5' }, Date.now()),
+  ])
+  const winner = both[0].status === 'fulfilled' ? '4' : '5'
+  const refused = both.filter((one) => one.status === 'rejected').map(({ reason }) => describeError(reason).code)
+  expect(refused).toHaveLength(1)
+  expect(['control_conflict', 'rollout_pending']).toContain(refused[0])
+  await allServe(winner)
+
+  // back by hand
+  const back = await command('rollback', model, '--reason', 'test')
+  expect(back).toMatchObject({ code: 0, output: expect.stringContaining('production 2') })
+  await allServe('2')
+  expect(await command('rollback', model)).toMatchObject({ code: 1, output: 'nothing_to_roll_back\n' })
+
+  // a candidate that fails is taken out by the process that sees it
+  const canary = await command('promote', `${model}/6`, '--candidate', '--weight', '10%', '--wait')
+  expect(canary.code).toBe(0)
+  await eventually(() => expect(last()?.step).toBe('rolled_back'), SOON)
+  expect(last()).toMatchObject({
+    active: { production: '2', candidate: null },
+    evidence: { guard: 'error_rate', version: '6', against: '2', instance: said(first, 'stage started')[0]?.instance },
+  })
+
+  // one that joins starts with the active plan
+  const third = member(pipeline)
+  members.push(third)
+  await eventually(() => expect(said(third, 'stage started')).toHaveLength(1), SOON)
+  const messages = linesOf(third).map(({ msg }) => msg)
+  expect(messages.indexOf('rollout plan in force')).toBeLessThan(messages.indexOf('stage started'))
+  expect(inForce(third)).toBe('2')
+
+  for (const one of members) one.kill('SIGTERM')
+  expect(await Promise.all(members.map(({ exited }) => exited))).toEqual([0, 0, 0])
+})
+
+test('a proposal that nobody serves is ended by who waits for it', async () => {
+  const model = uniqueName('model')
+  const waited = await command('promote', `${model}/1`, '--bundled', '--wait', '--deadline', '100ms')
+  expect(waited.code).toBe(2)
+  expect(waited.output).toContain('"undecided":true')
+  expect(await command('promote', `${model}/1`)).toMatchObject({ code: 1, output: 'unknown_version\n' })
+})
