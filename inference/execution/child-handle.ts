@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { extname, join } from 'node:path'
 import type { Duplex, Readable } from 'node:stream'
 import { describeError } from '../../infra/runtime/errors.ts'
@@ -47,7 +47,6 @@ export interface ChildOptions {
 
 /** A child process that answers one request after the other, and may be killed at any time. */
 export interface ExecutorChild {
-  readonly pid: number | undefined
   /** Bytes, as last seen; null = not known. */
   residentBytes(): number | null
   send(request: ChildRequest): void
@@ -66,12 +65,40 @@ const CLOSE_TIMEOUT_MS = 2_000
 const DRAIN_TIMEOUT_MS = 500
 
 /** Starts a child; whatever becomes of it, this neither throws nor blocks. */
-export function startChild({ memoryLimitBytes, logger, died }: ChildOptions): ExecutorChild {
-  const child = spawn(process.execPath, [...FLAGS, CHILD], {
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
-    env: childEnvironment(process.env),
-    windowsHide: true,
+export function startChild(options: ChildOptions): ExecutorChild {
+  try {
+    const child = spawn(process.execPath, [...FLAGS, CHILD], {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
+      env: childEnvironment(process.env),
+      windowsHide: true,
+    })
+    child.on('error', (error) => options.logger.error(describeError(error), 'executor child failed'))
+    // there are none where no more files can be opened
+    if (child.stdio !== undefined) return watched(child, options)
+    return stillborn('the child could not be started', options)
+  } catch (error) {
+    return stillborn(`the child could not be started: ${describeError(error).message}`, options)
+  }
+}
+
+/** Dies as soon as it may. */
+function stillborn(message: string, { died }: ChildOptions): ExecutorChild {
+  const requests: ChildRequest[] = []
+  const death = setImmediate(() => {
+    const [during = null, ...unbegun] = requests
+    died({ fault: 'crash', message, during, unbegun })
   })
+  return {
+    residentBytes: () => null,
+    send: (request) => void requests.push(request),
+    close() {
+      clearImmediate(death)
+      return Promise.resolve()
+    },
+  }
+}
+
+function watched(child: ChildProcess, { memoryLimitBytes, logger, died }: ChildOptions): ExecutorChild {
   const stream = child.stdio[FRAMES] as Duplex
   const unanswered: { readonly id: number; readonly request: ChildRequest }[] = []
   let lastId = 0
@@ -85,7 +112,7 @@ export function startChild({ memoryLimitBytes, logger, died }: ChildOptions): Ex
     child.kill('SIGKILL')
   }
 
-  const watch = watchRequest({ pid: child.pid, memoryLimitBytes, logger, exceeded: end })
+  const watch = watchRequest({ pid: child.pid, memoryLimitBytes, exceeded: end })
 
   function answered(frame: FrameHeader, body: Uint8Array<ArrayBuffer>): void {
     const request = unanswered.shift()?.request
@@ -142,7 +169,6 @@ export function startChild({ memoryLimitBytes, logger, died }: ChildOptions): Ex
   }
 
   return {
-    pid: child.pid,
     residentBytes: () => watch.residentBytes(),
     send(request) {
       const id = ++lastId % 2 ** 32

@@ -1,11 +1,8 @@
-import { describeError } from '../../infra/runtime/errors.ts'
-import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
 import { type ProcessUsage, processUsage } from './process-usage.ts'
 
 export interface WatchOptions {
   readonly pid: number | undefined
   readonly memoryLimitBytes: number
-  readonly logger: Logger
   exceeded(fault: 'timeout' | 'memory', message: string): void
 }
 
@@ -22,7 +19,7 @@ const STARVED_SHARE = 0.25
 const LONGEST = 3
 
 /** Looks at a child every 50 ms while it is at something: how long it has been, and what memory it takes. */
-export function watchRequest({ pid, memoryLimitBytes, logger, exceeded }: WatchOptions): RequestWatch {
+export function watchRequest({ pid, memoryLimitBytes, exceeded }: WatchOptions): RequestWatch {
   let resident: number | null = null
   let current: { readonly kind: string; readonly timeoutMs: number } | null = null
   let since = 0
@@ -65,11 +62,9 @@ export function watchRequest({ pid, memoryLimitBytes, logger, exceeded }: WatchO
     }
     if (current === null || isLooking) return
     isLooking = true
-    look()
-      .catch((error: unknown) => logger.error(describeError(error), 'executor child cannot be watched'))
-      .finally(() => {
-        isLooking = false
-      })
+    void look().finally(() => {
+      isLooking = false
+    })
   }
 
   return {

@@ -3,7 +3,6 @@
  * for requests in a blocking read, which is the quickest hand-off there is: it has nothing else to do.
  */
 import { readSync, writeFileSync, writevSync } from 'node:fs'
-import { extname, join } from 'node:path'
 import { deserialize } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { describeError } from '../../infra/runtime/errors.ts'
@@ -21,6 +20,14 @@ import {
 import type { Provider } from './run-rows.ts'
 
 const STREAM = 3
+/**
+ * A thread that ends the process when the parent is gone, also while the main thread runs a model: the parent holds the
+ * other end of stream 4 and never writes to it.
+ */
+const LIFELINE = `
+  const { Socket } = require('node:net')
+  new Socket({ fd: 4 }).resume().on('close', () => process.kill(process.pid, 'SIGKILL'))
+`
 
 const sessions = new Map<number, ModelSession>()
 const header = Buffer.alloc(HEADER_BYTES)
@@ -116,8 +123,14 @@ async function answer(frame: FrameHeader): Promise<boolean> {
 // an interrupt of the terminal reaches every process of its group: the parent decides when this one ends
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined)
 // where memory runs out, this process is the one to go, and not the parent
-if (process.platform === 'linux') writeFileSync('/proc/self/oom_score_adj', '800')
-new Worker(join(import.meta.dirname, `child-lifeline${extname(import.meta.filename)}`)).unref()
+if (process.platform === 'linux') {
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '800')
+  } catch (error) {
+    process.stderr.write(`${describeError(error).message}\n`)
+  }
+}
+new Worker(LIFELINE, { eval: true }).unref()
 
 while (readFully(header)) {
   const frame = readHeader(header)

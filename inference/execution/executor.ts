@@ -24,7 +24,9 @@ export interface PreparedModel {
   readonly manifest: ModelManifest
   /**
    * Rows [count, features] float32 → outputs [count, manifest.output.width]. `rows` belong to the callee until the promise
-   * settles. Rejects with ModelRunError. After a crash the executor starts anew by itself and the next run is answered.
+   * settles. Rejects with ModelRunError; with `model_failed` (crash) when a new child cannot load it, and with
+   * `model_unavailable` (retry) when there can be no child. After a crash the executor starts anew by itself and the next
+   * run is answered.
    */
   run(rows: Float32Array): Promise<Float32Array>
   /** Frees it. No run may be under way; once. */

@@ -130,7 +130,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
         failed: (fault, code, message) =>
           finish(job, () => {
             if (job.request.kind !== 'run') job.failed(fatal(code, message))
-            else job.failed(new ModelRunError(fault === 'refused' ? 'crash' : fault, message))
+            else job.failed(fault === 'refused' ? lost(job.model, message) : new ModelRunError(fault, message))
           }),
       }
       child.send(job.sentAs)
@@ -197,7 +197,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     if (during.kind !== 'prepare' || model === undefined) return
     // it is left out until it is asked for again
     model.isLoaded = false
-    reject((one) => one.model === model, new ModelRunError(fault, `it cannot be loaded again: ${message}`))
+    reject((one) => one.model === model, lost(model, message))
   }
 
   function finishDead(job: Job, settle: () => void): void {
@@ -267,6 +267,11 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
       await Promise.all(endings)
     },
   }
+}
+
+/** No row is to blame for a model that was loaded once, and cannot be loaded again. */
+function lost({ manifest }: Model, message: string): Error {
+  return fatal('model_failed', `model ${manifest.name} ${manifest.version} cannot be loaded again: ${message}`)
 }
 
 const closed = (): Error => retryable('model_unavailable', 'the executor is closed')

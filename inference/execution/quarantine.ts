@@ -1,3 +1,4 @@
+import { MillraceError } from '../../infra/runtime/errors.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { type Executor, ModelRunError, type PreparedModel } from './executor.ts'
 import type { RowFailure } from './run-rows.ts'
@@ -45,21 +46,14 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
     await ending
   }
 
-  async function prepared(manifest: ModelManifest): Promise<PreparedModel | null> {
+  function prepared(manifest: ModelManifest): Promise<PreparedModel> {
     host ??= { executor: open(), models: new Map() }
     const { executor, models } = host
-    let model = models.get(manifest.sha256)
-    if (model === undefined) {
-      model = executor.prepare(manifest)
-      models.set(manifest.sha256, model)
-    }
-    try {
-      return await model
-    } catch (error) {
-      models.delete(manifest.sha256)
-      if (error instanceof Error && 'code' in error && error.code === 'invalid_model') return null
-      throw error
-    }
+    const known = models.get(manifest.sha256)
+    if (known !== undefined) return known
+    const model = executor.prepare(manifest)
+    models.set(manifest.sha256, model)
+    return model
   }
 
   return {
@@ -67,8 +61,11 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
       users++
       if (idle !== null) clearTimeout(idle)
       try {
-        const model = await prepared(manifest)
-        return model === null ? null : await oneByOne(model, rows)
+        return await oneByOne(await prepared(manifest), rows)
+      } catch (error) {
+        host?.models.delete(manifest.sha256)
+        if (error instanceof MillraceError && error.fate === 'crash') return null
+        throw error
       } finally {
         users--
         if (users === 0) idle = setTimeout(() => void end(), idleMs).unref()

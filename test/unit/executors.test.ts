@@ -1,6 +1,7 @@
 /** Executors on real models: what they answer, what they refuse, how they end. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { childEnvironment } from '../../inference/execution/child-environment.ts'
@@ -9,6 +10,7 @@ import { ModelRunError } from '../../inference/execution/executor.ts'
 import { HEADER_BYTES, readHeader, writeHeader } from '../../inference/execution/frames.ts'
 import { createInlineExecutor } from '../../inference/execution/inline-executor.ts'
 import { type Logger, silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { childPid } from '../support/child-pid.ts'
 import { eventually } from '../support/eventually.ts'
 import { processExecutor, rowsOf } from '../support/executor-hosts.ts'
@@ -96,6 +98,34 @@ test('a child that has grown is started anew when models come or go', async () =
     await model.run(rowsOf(Array.from({ length: 2 ** 20 }, () => 1)))
   }
   expect([...(await model.run(rowsOf([1])))]).toEqual([2])
+})
+
+test('where no child can be started, whoever waits is told to come again', async () => {
+  const { execPath } = process
+  onTestFinished(() => {
+    process.execPath = execPath
+  })
+  process.execPath = '/nowhere/node'
+  const executor = processExecutor()
+  const refused = executor.prepare(versionOf(ORDINARY))
+  await expect(refused).rejects.toMatchObject({ code: 'model_unavailable', fate: 'retry' })
+  process.execPath = execPath
+  const model = await executor.prepare(versionOf(ORDINARY))
+  expect([...(await model.run(rowsOf([1])))]).toEqual([2])
+})
+
+test('a model that a new child cannot load fails, and those beside it serve on', async () => {
+  const executor = processExecutor()
+  const ordinary = await executor.prepare(versionOf(ORDINARY))
+  const folder = writeVersion(REFUSING)
+  const gone = await executor.prepare(readModelManifest(folder))
+  rmSync(join(folder, 'model.onnx'))
+  process.kill(childPid(), 'SIGKILL')
+  await eventually(() => expect(executor.stats().restarts.crash).toBe(1), { deadlineMs: 10_000 })
+  await expect(gone.run(rowsOf([1]))).rejects.toMatchObject({ code: 'model_failed', fate: 'crash' })
+  expect([...(await ordinary.run(rowsOf([1])))]).toEqual([2])
+  cpSync(join(writeVersion(REFUSING), 'model.onnx'), join(folder, 'model.onnx'))
+  expect([...(await gone.run(rowsOf([1])))]).toEqual([2])
 })
 
 test('what a child says on standard error is in the log', async () => {
