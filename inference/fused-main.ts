@@ -6,9 +6,8 @@ import { PROCESSORS } from '../processors/config.ts'
 import { createVectorsOfBatches } from '../processors/process-batch.ts'
 import { startProcessing } from '../processors/start-processing.ts'
 import { consumerGroup, stageTopic } from '../schemas/topics.ts'
-import { INFERENCE } from './config.ts'
+import { BATCHES_AT_ONCE, INFERENCE } from './config.ts'
 import { createFusedBatch } from './fused-batch.ts'
-import { createInstruments } from './instruments.ts'
 import { PREDICTIONS_OUTPUT } from './score-batch.ts'
 import { startModels } from './start-models.ts'
 
@@ -20,13 +19,13 @@ const FUSED = { ...PROCESSORS, ...inference, maxRowsPerRun: maxRows }
  * that each partition of events is worked on here or there.
  */
 await runStage('fused', FUSED, async (context, own) => {
-  const { pipeline, clock, metrics } = context
+  const { pipeline, metrics } = context
   const output = stageTopic(pipeline.name, PREDICTIONS_OUTPUT)
-  const models = await startModels(context)
+  const models = await startModels(context, own, 'processors')
   const { schemaId } = await once(context, 'prediction schema', () => registerContract(context, 'prediction', output))
   const processing = await startProcessing(context, own)
 
-  await startStageHop(context, {
+  const hop = await startStageHop(context, {
     name: 'fused',
     group: consumerGroup(pipeline.name, 'processors'),
     topic: pipeline.event.topic,
@@ -35,16 +34,15 @@ await runStage('fused', FUSED, async (context, own) => {
     limits: { maxRows: own.maxRows, maxBytes: own.maxBytes, lingerMs: own.lingerMs },
     handler: processing.filtered(
       createFusedBatch({
+        ...models.scoring,
         vectorsOf: createVectorsOfBatches(processing.deps(schemaId)),
         featureSet: pipeline.featureSet.digest,
-        models,
         schemaId,
-        choice: pipeline.model,
-        maxRows: own.maxRowsPerRun,
-        clock,
-        observer: createInstruments(metrics),
+        concurrency: BATCHES_AT_ONCE,
       }),
     ),
+    modelFacts: models.facts,
     observer: hopMetrics(metrics)('fused'),
   })
+  models.servedBy(hop)
 })

@@ -1,4 +1,5 @@
 import { createAvroReader } from '../infra/runtime/avro/avro-reader.ts'
+import { parseAvroSchema } from '../infra/runtime/avro/avro-type.ts'
 import { readCoordinates } from '../infra/runtime/kafka/exactly-once/coordinates.ts'
 import { once, readContract, registerContract } from '../infra/runtime/stage-contracts.ts'
 import { startStageHop } from '../infra/runtime/stage-hop.ts'
@@ -6,27 +7,26 @@ import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import type { FeatureVector } from '../schemas/generated/records.ts'
 import { consumerGroup, stageTopic } from '../schemas/topics.ts'
-import { INFERENCE } from './config.ts'
-import { createInstruments } from './instruments.ts'
+import { BATCHES_AT_ONCE, INFERENCE } from './config.ts'
 import { createScoreBatch, PREDICTIONS_OUTPUT } from './score-batch.ts'
 import { startModels } from './start-models.ts'
 
-await runStage('inference', INFERENCE, async (context, own) => {
+await runStage('inference', INFERENCE, async (context, { maxRows, ...own }) => {
   const { pipeline, config, registry, clock, metrics } = context
   const output = stageTopic(pipeline.name, PREDICTIONS_OUTPUT)
-  const models = await startModels(context)
-  const { type, schemaId } = await once(context, 'prediction schema', () =>
-    registerContract(context, 'prediction', output),
-  )
+  const models = await startModels(context, { ...own, maxRowsPerRun: maxRows }, 'inference')
+  const { schemaId } = await once(context, 'prediction schema', () => registerContract(context, 'prediction', output))
+  const schema = await readContract('feature-vector')
+  const vector = parseAvroSchema(schema, 'feature vector')
   const vectors = createAvroReader<FeatureVector>({
-    schema: await readContract('feature-vector'),
+    schema,
     name: 'feature vector',
     registry,
     clock,
     unknownSchemaWaitMs: config.unknownSchemaWaitMs,
   })
 
-  await startStageHop(context, {
+  const hop = await startStageHop(context, {
     name: 'inference',
     group: consumerGroup(pipeline.name, 'inference'),
     topic: stageTopic(pipeline.name, 'features'),
@@ -36,17 +36,16 @@ await runStage('inference', INFERENCE, async (context, own) => {
       const at = value === null ? null : readCoordinates(value)
       return at === null ? null : { generation: at.originGeneration, offset: at.originOffset }
     },
-    limits: { maxRows: own.maxRows, maxBytes: own.maxBytes, lingerMs: own.lingerMs },
+    limits: { maxRows, maxBytes: own.maxBytes, lingerMs: 0 },
     handler: createScoreBatch({
+      ...models.scoring,
       vectors,
-      models,
-      choice: pipeline.model,
-      maxRows: own.maxRows,
+      encodeVector: (record) => vector.encode(schemaId, record),
       schemaId,
-      encode: (prediction) => type.encode(schemaId, prediction),
-      clock,
-      observer: createInstruments(metrics),
+      concurrency: BATCHES_AT_ONCE,
     }),
+    modelFacts: models.facts,
     observer: hopMetrics(metrics)('inference'),
   })
+  models.servedBy(hop)
 })

@@ -1,188 +1,196 @@
 import type { Clock } from '../infra/runtime/clock.ts'
 import type { EmittedColumns, Outcome } from '../infra/runtime/kafka/outcome.ts'
 import { pickSlices } from '../infra/runtime/kafka/record-batches/columns.ts'
-import { type VectorColumns, vectorSubject } from '../infra/runtime/vectors.ts'
+import { ingestedAt, type VectorColumns, vectorSubject } from '../infra/runtime/vectors.ts'
 import type { CompiledModelChoice } from '../schemas/pipeline/compiled.ts'
-import { runTensor, type TensorResult } from './batching/run-rows.ts'
-import type { LoadedModel } from './models/load-model.ts'
-import { createPredictionTail, type PredictionTail } from './prediction-tail.ts'
-import { readOutputs } from './read-outputs.ts'
-import { vectorProblem } from './vector-problem.ts'
+import type { ScoredRows } from './batching/micro-batcher.ts'
+import { isInShare } from './is-in-share.ts'
+import type { Route, ServedVersion } from './rollout/routes.ts'
+import { createRowCheck, type RowCheck, vectorProblem } from './vector-problem.ts'
+import { type AnswerRole, type Answers, createAnswerWriter } from './write-answers.ts'
 
 export interface ScoreColumnsDeps {
   readonly choice: CompiledModelChoice
-  /** Most rows in one run. */
-  readonly maxRows: number
   readonly clock: Clock
   readonly observer: ScoreObserver
+  /** Shows a share of the vectors to a version that answers nobody. */
+  readonly shadow: ShadowTaker
 }
 
 /** Must not throw. */
 export interface ScoreObserver {
-  ran(model: LoadedModel, rows: number, seconds: number): void
+  /** What one version answered to rows of one lane. */
+  answered(version: ServedVersion, role: AnswerRole, answers: Answers): void
 }
 
-/** Vectors of one lane, each with room for its prediction's rest. */
+export interface ShadowTaker {
+  /** Copies what it wants, and never waits. `vectors` are as they came: nothing is written behind them yet. */
+  offer(route: Route, partition: number, vectors: VectorColumns): void
+}
+
+/** Vectors of one lane, all of one feature set and width, each with room for its prediction's rest. */
 export interface ScoringLane {
   readonly outcome: Outcome
-  readonly model: LoadedModel
+  /** Held by the caller until `score` has settled. */
+  readonly route: Route
   readonly vectors: VectorColumns
 }
 
 export interface ScoreColumns {
   /** Bytes that a vector has to leave free behind it. */
-  roomFor(model: LoadedModel): number
+  roomFor(route: Route): number
   /**
    * Makes the vectors into predictions where they lie, and emits them under `output`; what the model may not be given,
-   * fails on or answers badly is rejected. The rows of all lanes of a model are scored together.
+   * fails on or answers badly is rejected. Rejects with what a batcher rejects with: then no prediction was emitted.
    */
   score(lanes: readonly ScoringLane[], output: string): Promise<void>
 }
 
+/** Rows of a lane that one version answers. */
+interface Share {
+  readonly version: ServedVersion
+  readonly role: AnswerRole
+  /** [count] rows of the vectors. */
+  readonly rows: Int32Array
+}
+
+interface Work extends ScoringLane {
+  readonly arrivedAt: number
+  /** When the answer of each row is late, epoch ms; null = never. */
+  readonly due: Float64Array | null
+  readonly shares: readonly Share[]
+  /** 1 = the row has its prediction. */
+  readonly answered: Uint8Array
+}
+
 export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
-  const { choice, maxRows, clock, observer } = deps
-  const tails = new WeakMap<LoadedModel, PredictionTail>()
+  const { choice, clock, observer, shadow } = deps
+  const { deadlineMs, fallback } = choice
+  const writer = createAnswerWriter(choice)
+  const checks = new WeakMap<ServedVersion, RowCheck>()
 
-  function tailOf(model: LoadedModel): PredictionTail {
-    const known = tails.get(model)
+  function checkOf(version: ServedVersion): RowCheck {
+    const known = checks.get(version)
     if (known !== undefined) return known
-    const tail = createPredictionTail(model.manifest, choice)
-    tails.set(model, tail)
-    return tail
+    const check = createRowCheck(version.manifest)
+    checks.set(version, check)
+    return check
   }
 
-  interface Work extends ScoringLane {
-    /** Rows that the model may be given; later those that have a prediction. */
-    rows: Int32Array
-  }
-
+  /** The rows of each version that it may be given; the others are rejected, or answered with the fallback. */
   function begin(lane: ScoringLane): Work {
-    const { vectors, model, outcome } = lane
-    const takesMissing = model.manifest.input.missing === 'nan'
-    const rows = new Int32Array(vectors.length)
-    let length = 0
-    for (let row = 0; row < vectors.length; row++) {
-      if (fits(vectors, row, takesMissing)) rows[length++] = row
-      else {
-        const from = row * vectors.width
-        const problem = vectorProblem(model.manifest, Array.from(vectors.features.subarray(from, from + vectors.width)))
-        if (problem === null) rows[length++] = row
-        else reject(outcome, vectors, row, problem)
+    const { vectors, route, outcome } = lane
+    const { canary } = route
+    shadow.offer(route, outcome.batch.partition, vectors)
+    const due = deadlineMs === null ? null : dueTimes(vectors, deadlineMs)
+    const answered = new Uint8Array(vectors.length)
+    const now = clock.now()
+    const take = (version: ServedVersion, role: AnswerRole, isMine: (row: number) => boolean): Share => {
+      const rows = new Int32Array(vectors.length)
+      // a row of another width is read nowhere but where its problem is said
+      const check = vectors.width === version.width ? checkOf(version) : () => false
+      let count = 0
+      for (let row = 0; row < vectors.length; row++) {
+        if (!isMine(row)) continue
+        if (fallback?.late === true && due !== null && now > (due[row] as number)) {
+          writer.writeFallback({ version, role }, vectors, row, now)
+          answered[row] = 1
+        } else if (check(vectors.features, row) || isFit(version, lane, row)) rows[count++] = row
       }
+      return { version, role, rows: rows.subarray(0, count) }
     }
-    return { ...lane, rows: rows.subarray(0, length) }
+    const isOther = canary === null ? null : (row: number) => isInShare(canary, vectors, row)
+    const shares = [take(route.primary, 'primary', isOther === null ? () => true : (row) => !isOther(row))]
+    if (canary !== null && isOther !== null) shares.push(take(canary.version, 'canary', isOther))
+    return { ...lane, arrivedAt: clock.monotonic(), due, shares, answered }
   }
 
-  /** Writes the answers of a run to the rows from position `from` of all lanes' rows. */
-  function write(works: readonly Work[], from: number, result: TensorResult, kept: Int32Array, scoredAt: number): void {
-    const { outputs, batchRows, failures } = result
-    let position = 0
-    for (const [lane, { model, vectors, rows, outcome }] of works.entries()) {
-      const tail = tailOf(model)
-      const { bytes, starts, lengths } = vectors.values
-      const first = Math.max(position, from)
-      const end = Math.min(position + rows.length, from + batchRows.length)
-      for (let at = first; at < end; at++) {
-        const row = rows[at - position] as number
-        const start = starts[row] as number
-        const failure = failures.size === 0 ? undefined : failures.get(at - from)
-        const written =
-          failure !== undefined
-            ? -1
-            : tail.write(
-                bytes,
-                start + (lengths[row] as number),
-                outputs,
-                at - from,
-                batchRows[at - from] as number,
-                scoredAt,
-              )
-        if (written >= 0) {
-          lengths[row] = written - start
-          rows[kept[lane] as number] = row
-          kept[lane] = (kept[lane] as number) + 1
-        } else reject(outcome, vectors, row, problemOf(model, outputs, at - from, failure))
-      }
-      position += rows.length
-    }
+  /** Of a row that did not pass the quick check; rejects it when not. */
+  function isFit({ manifest }: ServedVersion, { outcome, vectors }: ScoringLane, row: number): boolean {
+    const from = row * vectors.width
+    const problem = vectorProblem(manifest, Array.from(vectors.features.subarray(from, from + vectors.width)))
+    if (problem !== null) reject(outcome, vectors, row, problem)
+    return problem === null
   }
 
-  function problemOf(model: LoadedModel, outputs: Float32Array, row: number, failure: string | undefined) {
-    if (failure !== undefined) return { reason: 'model_error', message: failure }
-    const { width } = model.manifest.output
-    const read = readOutputs(model.manifest, choice, outputs.subarray(row * width, (row + 1) * width))
-    if (!read.ok) return read.problem
-    throw new Error('outputs that cannot be used have no problem')
+  async function ask(work: Work, { version, rows }: Share): Promise<ScoredRows> {
+    return await version.batcher.submit({
+      lane: `${work.outcome.batch.topic}/${work.outcome.batch.partition}`,
+      rows: featuresOf(work.vectors, rows),
+      arrivedAt: work.arrivedAt,
+      deadline:
+        work.due === null ? Number.POSITIVE_INFINITY : earliest(work.due, rows) - clock.now() + clock.monotonic(),
+    })
   }
 
-  async function scoreModel(model: LoadedModel, works: readonly Work[]): Promise<void> {
-    const tensor = tensorOf(works)
-    const count = tensor.length / model.width
-    const kept = new Int32Array(works.length)
-    for (let from = 0; from < count; from += maxRows) {
-      const to = Math.min(count, from + maxRows)
-      const startedAt = clock.monotonic()
-      const result = await runTensor(model, tensor.subarray(from * model.width, to * model.width))
-      observer.ran(model, to - from, (clock.monotonic() - startedAt) / 1_000)
-      write(works, from, result, kept, clock.now())
-    }
-    for (const [lane, work] of works.entries()) work.rows = work.rows.subarray(0, kept[lane])
+  function finish(work: Work, share: Share, scored: ScoredRows): void {
+    const { vectors, due, answered, outcome } = work
+    const answers = writer.write(share, { vectors, due, answered, scored, rows: share.rows }, (row, problem) =>
+      reject(outcome, vectors, row, problem),
+    )
+    observer.answered(share.version, share.role, answers)
   }
 
   return {
-    roomFor: (model) => tailOf(model).room,
+    roomFor: ({ primary, canary }) =>
+      Math.max(writer.room(primary, 'primary'), canary === null ? 0 : writer.room(canary.version, 'canary')),
+
     async score(lanes, output) {
       const works = lanes.map(begin)
-      for (const [model, group] of Map.groupBy(works, (work) => work.model)) await scoreModel(model, group)
-      for (const { outcome, vectors, rows } of works) {
+      const asked = works.flatMap((work) =>
+        work.shares.flatMap((share) => (share.rows.length === 0 ? [] : [{ work, share, scored: ask(work, share) }])),
+      )
+      // all of them, since a batcher keeps the rows until it has settled
+      const settled = await Promise.allSettled(asked.map(({ scored }) => scored))
+      for (const result of settled) if (result.status === 'rejected') throw result.reason
+      for (const { work, share, scored } of asked) finish(work, share, await scored)
+      for (const { outcome, vectors, answered } of works) {
         vectors.releaseFeatures()
-        if (rows.length > 0) outcome.emitColumns(output, rowsOf(vectors, rows))
+        const rows = rowsOf(vectors, answered)
+        if (rows !== null) outcome.emitColumns(output, rows)
       }
     },
   }
 }
 
-/** Whether the model may be given the row; where this says no, `vectorProblem` has the last word. */
-function fits({ features, width }: VectorColumns, row: number, takesMissing: boolean): boolean {
-  for (let at = row * width, end = at + width; at < end; at++) {
-    const value = features[at] as number
-    if (value - value !== 0 && !(takesMissing && Number.isNaN(value))) return false
-  }
-  return true
+function dueTimes({ values, length }: VectorColumns, deadlineMs: number): Float64Array {
+  const due = new Float64Array(length)
+  for (let row = 0; row < length; row++) due[row] = ingestedAt(values, row) + deadlineMs
+  return due
 }
 
-/** [rows, width]; the lane's own features where they are all there is. */
-function tensorOf(works: readonly { readonly vectors: VectorColumns; readonly rows: Int32Array }[]): Float32Array {
-  const [only] = works
-  const whole = ({ vectors, rows }: (typeof works)[number]): boolean => rows.length === vectors.length
-  if (works.length === 1 && only !== undefined && whole(only)) return only.vectors.features
-  const width = only?.vectors.width ?? 0
-  const tensor = new Float32Array(works.reduce((sum, { rows }) => sum + rows.length, 0) * width)
+function earliest(due: Float64Array, rows: Int32Array): number {
+  let first = Number.POSITIVE_INFINITY
+  for (const row of rows) first = Math.min(first, due[row] as number)
+  return first
+}
+
+/** [rows, width]; the lane's own where they are all there is. */
+function featuresOf({ features, length, width }: VectorColumns, rows: Int32Array): Float32Array {
+  if (rows.length === length) return features
+  const picked = new Float32Array(rows.length * width)
   let at = 0
-  for (const work of works) {
-    const { features } = work.vectors
-    if (whole(work)) {
-      tensor.set(features, at)
-      at += features.length
-      continue
-    }
-    for (const row of work.rows) {
-      tensor.set(features.subarray(row * width, (row + 1) * width), at)
-      at += width
-    }
+  for (const row of rows) {
+    for (let column = row * width, end = column + width; column < end; column++)
+      picked[at++] = features[column] as number
   }
-  return tensor
+  return picked
 }
 
-function rowsOf(vectors: VectorColumns, rows: Int32Array): EmittedColumns {
+function rowsOf(vectors: VectorColumns, answered: Uint8Array): EmittedColumns | null {
   const { length, sources, keys, values } = vectors
-  if (rows.length === length) return vectors
+  if (!answered.includes(0)) return length === 0 ? null : vectors
+  const rows = new Int32Array(length)
+  let count = 0
+  for (let row = 0; row < length; row++) if (answered[row] === 1) rows[count++] = row
+  if (count === 0) return null
+  const picked = rows.subarray(0, count)
   return {
-    length: rows.length,
-    sources: rows.map((row) => sources[row] as number),
-    keys: pickSlices(keys, rows),
-    values: pickSlices(values, rows),
-    subjectOf: (at) => vectors.subjectOf(rows[at] as number),
+    length: count,
+    sources: picked.map((row) => sources[row] as number),
+    keys: pickSlices(keys, picked),
+    values: pickSlices(values, picked),
+    subjectOf: (at) => vectors.subjectOf(picked[at] as number),
     release: () => vectors.release?.(),
   }
 }

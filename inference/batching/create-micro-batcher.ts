@@ -132,8 +132,8 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     } else {
       // rows that had to be isolated took many runs
       if (result.failures.size === 0) policy.ran(rows, cap, reason, runMs)
-      const scoredAt = clock.now()
-      for (const segment of batch) segment.pending.answer(segment, result, scoredAt)
+      const answered = { scoredAt: clock.now(), rowMs: runMs / rows }
+      for (const segment of batch) segment.pending.answer(segment, result, answered)
     }
     observer.ran({ reason, rows, cap, waitedMs: startedAt - arrivedAt, runMs })
     if (inline) await yieldToSockets()

@@ -32,6 +32,8 @@ export interface ScoredPart {
   readonly provider: Provider
   /** When the model had answered, epoch ms. */
   readonly scoredAt: number
+  /** What the run took for each of its rows, ms. */
+  readonly rowMs: number
 }
 
 /**

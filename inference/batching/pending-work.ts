@@ -57,12 +57,12 @@ export class PendingWork {
   }
 
   /** The run of a segment was answered. */
-  answer({ from, to, at }: Segment, result: RunResult, scoredAt: number): void {
+  answer({ from, to, at }: Segment, result: RunResult, run: Pick<ScoredPart, 'scoredAt' | 'rowMs'>): void {
     this.#running--
     const rows = to - from
     const whole = rows === result.batchRows.length
     const batchRows = whole ? result.batchRows : result.batchRows.subarray(at, at + rows)
-    this.#parts.push({ from, to, batchRows, provider: result.provider, scoredAt })
+    this.#parts.push({ from, to, batchRows, provider: result.provider, ...run })
     const width = this.#outputWidth
     const outputs = whole ? result.outputs : result.outputs.subarray(at * width, (at + rows) * width)
     if (rows === this.count) this.#outputs = outputs

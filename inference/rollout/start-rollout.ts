@@ -4,11 +4,14 @@ import { describeError, fatal, fateOf, retryable } from '../../infra/runtime/err
 import type { Started } from '../../infra/runtime/lifecycle/scope.ts'
 import { once } from '../../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
+import type { RolloutEntry } from '../../schemas/control/models.ts'
+import { requireBundled } from '../models/require-bundled.ts'
 import type { VersionCache } from '../models/version-cache.ts'
 import { changeRollout } from './change-rollout.ts'
 import { createCoordinator } from './coordinator.ts'
 import { createRoutes, type RolloutRoutes } from './create-routes.ts'
 import { createGuards, type GuardObserver, type Guards, type Violation } from './guards.ts'
+import { readRollout } from './read-rollout.ts'
 import { createReadyReports, type ReadyReports } from './ready-reports.ts'
 import { createVersionCatalogue, type VersionCatalogue } from './version-catalogue.ts'
 
@@ -17,8 +20,8 @@ export interface RolloutOptions {
   readonly group: string
   /** True in the member that decides on proposals: the one that owns the lowest partition. */
   isCoordinator(): boolean
-  /** Makes the cache of versions; it opens them by the ids of the catalogue. */
-  openCache(catalogue: VersionCatalogue): Promise<Started<VersionCache>>
+  /** Makes the cache of versions; it opens them by the ids of the catalogue. `rollout` = what the log says. */
+  openCache(catalogue: VersionCatalogue, rollout: () => RolloutEntry | null): Promise<Started<VersionCache>>
 }
 
 export interface Rollout {
@@ -41,7 +44,9 @@ export async function startRollout(context: StageContext, options: RolloutOption
   const control = await context.start('control log', () => startControlLog(context))
   context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
   const catalogue = createVersionCatalogue({ pipeline, control, clock, logger })
-  const cache = await context.start('models', () => options.openCache(catalogue))
+  const cache = await context.start('models', () =>
+    options.openCache(catalogue, () => readRollout(control, model).entry),
+  )
   const routes = createRoutes({ model, control, catalogue, cache, clock, logger })
   const guards = createGuards()
   const reports = await createReadyReports(context)
@@ -63,6 +68,8 @@ function requireVersion({ pipeline }: StageContext, catalogue: VersionCatalogue,
   const { featureSet, model } = pipeline
   // with a plan in force, what takes the feature set may be on its way
   if (catalogue.taking(featureSet.digest, true).length > 0 || routes.readyEpoch() > 0) return
+  // says how those in the pipeline's folder differ
+  requireBundled(pipeline)
   throw fatal(
     'no_model',
     `${model.directory}: no version of model ${model.name} takes the features of ${pipeline.name}`,
@@ -81,14 +88,15 @@ interface Following {
 
 async function startFollowing(parts: Following): Promise<Started<{ readonly ended: Promise<void> }>> {
   const { context, options, model, control, routes, guards, reports } = parts
-  const { admin, clock, instance, logger } = context
+  const { admin, clock, instance, logger, stage } = context
   const stopping = new AbortController()
   let wake = new AbortController()
   let reportedAt = Number.NEGATIVE_INFINITY
   let reported = -1
   const decide = createCoordinator({
     ...{ model, control, clock, logger, instance },
-    members: () => admin.members(options.group),
+    // of the processors' group only those score that are fused
+    members: async () => (await admin.members(options.group)).filter((name) => name.startsWith(`${stage}-`)),
     readyEpochs: () => reports.read(),
   })
 

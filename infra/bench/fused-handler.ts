@@ -9,13 +9,17 @@ import { readContract } from '../runtime/stage-contracts.ts'
 import { silentLogger } from '../runtime/telemetry/logger.ts'
 
 type Create = (deps: object) => BatchHandler
-type LoadModels = (deps: object) => Promise<{ release(): Promise<void> }>
+interface BundledRoutes {
+  readonly startBundledRoutes: (options: object) => Promise<{ readonly value: unknown }>
+}
 interface ProcessBatch {
   readonly createVectorsOfBatches: (deps: object) => unknown
 }
 
 /** Outputs of the model that is none: [rows, 2] zeros. */
 const OUTPUT_WIDTH = 2
+/** As fused-main.ts has it. */
+const CONCURRENCY = 2
 
 /**
  * What inference/fused-main.ts makes of a pipeline: the processors' vectors and inference's scoring in one handler, whose
@@ -49,18 +53,26 @@ export async function fusedHandler(options: {
   return createFusedBatch({
     vectorsOf,
     featureSet: pipeline.featureSet.digest,
-    models: options.model ? await loadedModels(pipeline) : noModel(pipeline),
+    routes: options.model ? await bundledRoutes(pipeline, maxRows) : noModel(pipeline),
     choice: pipeline.model,
     schemaId,
-    maxRows,
+    concurrency: CONCURRENCY,
     clock: systemClock,
-    observer: { ran: () => {} },
+    observer: { answered: () => {} },
+    shadow: { offer: () => {} },
   })
 }
 
-async function loadedModels(pipeline: CompiledPipeline) {
-  const { loadModels } = await loadStageModule<{ loadModels: LoadModels }>('inference/models/model-set')
-  return loadModels({ pipeline, clock: systemClock, logger: silentLogger })
+async function bundledRoutes(pipeline: CompiledPipeline, maxRows: number): Promise<unknown> {
+  const { startBundledRoutes } = await loadStageModule<BundledRoutes>('inference/models/bundled-routes')
+  const { value } = await startBundledRoutes({
+    pipeline,
+    settings: { maxRows, maxBytes: 2 ** 30, maxLingerMs: 0, executor: 'inline', predictionCacheBytes: 0 },
+    clock: systemClock,
+    logger: silentLogger,
+    observer: { released: () => {}, looked: () => {} },
+  })
+  return value
 }
 
 function noModel({ features, featureSet }: CompiledPipeline) {
@@ -83,6 +95,18 @@ function noModel({ features, featureSet }: CompiledPipeline) {
       classes: null,
     },
   }
-  const model = { manifest, width, run: async (rows: Float32Array) => new Float32Array((rows.length / width) * 2) }
-  return { find: (digest: string) => (digest === featureSet.digest ? model : null), rescan: async () => {} }
+  const batcher = {
+    async submit({ rows }: { readonly rows: Float32Array }) {
+      const to = rows.length / width
+      const batchRows = new Int32Array(to).fill(to)
+      const outputs = new Float32Array(to * OUTPUT_WIDTH)
+      return {
+        outputs,
+        failures: new Map(),
+        parts: [{ from: 0, to, batchRows, provider: 'cpu', scoredAt: Date.now(), rowMs: 0 }],
+      }
+    },
+  }
+  const route = { primary: { manifest, width, batcher }, canary: null, shadow: null, release: () => {} }
+  return { acquire: (digest: string) => (digest === featureSet.digest ? route : null), problem: () => null }
 }

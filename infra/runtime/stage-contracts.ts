@@ -30,6 +30,6 @@ export async function registerContract(
 }
 
 /** A value that may need several tries to get, and nothing to stop. */
-export async function once<T>(context: StageContext, name: string, get: () => Promise<T>): Promise<T> {
+export async function once<T>(context: Pick<StageContext, 'start'>, name: string, get: () => Promise<T>): Promise<T> {
   return await context.start(name, async () => ({ value: await get(), stop: async () => {} }))
 }

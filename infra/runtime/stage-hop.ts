@@ -11,6 +11,7 @@ import { once } from './stage-contracts.ts'
 import { joinStageGroup, stageClaims, stageDeadLetters, startNamedReport } from './stage-lanes.ts'
 import type { StageContext } from './stage-process.ts'
 import { createLaneStanding } from './telemetry/lane-standing.ts'
+import type { ModelFacts } from './telemetry/stage-report.ts'
 
 export interface StageHopOptions {
   /** Names the hop in reports, e.g. `sinks-labels`. */
@@ -27,6 +28,8 @@ export interface StageHopOptions {
   /** Coordinates in the events topic of an input record; by default its own. */
   readonly originOf?: OriginOf
   readonly handler: BatchHandler
+  /** What its models did, for the reports. */
+  readonly modelFacts?: () => ModelFacts
   /** What the stage itself counts and logs. */
   readonly observer?: Partial<HopObserver>
 }
@@ -46,7 +49,7 @@ export async function startStageHop(context: StageContext, options: StageHopOpti
     if (found === undefined) throw fatal('unknown_topic', `topic ${topic} does not exist`)
     return found.id
   })
-  const report = await startNamedReport(context, name)
+  const report = await startNamedReport(context, name, options.modelFacts)
   const standing = createLaneStanding(name)
   const started: { hop?: LaneHop } = {}
   const hop = await context.start(`${name} hop`, () =>

@@ -12,7 +12,7 @@ import type { Started } from './lifecycle/scope.ts'
 import { once, registerContract } from './stage-contracts.ts'
 import type { StageContext } from './stage-process.ts'
 import type { Logger } from './telemetry/logger.ts'
-import { type StageReport, startStageReport } from './telemetry/stage-report.ts'
+import { type ModelFacts, type StageReport, startStageReport } from './telemetry/stage-report.ts'
 
 /** What reads a topic by lanes in a stage, whatever it does with the records. */
 export interface StageLanes {
@@ -88,7 +88,11 @@ export async function stageDeadLetters(
 const REPORT_INTERVAL_MS = 1_000
 
 /** Counts, written to the stage metrics topic under the name. */
-export async function startNamedReport(context: StageContext, name: string): Promise<StageReport> {
+export async function startNamedReport(
+  context: StageContext,
+  name: string,
+  modelFacts?: () => ModelFacts,
+): Promise<StageReport> {
   const { clock, instance, logger, pipeline, writer } = context
   const type = await once(context, 'stage metrics schema', () =>
     registerContract(context, 'stage-metrics', STAGE_METRICS_TOPIC),
@@ -104,6 +108,7 @@ export async function startNamedReport(context: StageContext, name: string): Pro
       writer,
       clock,
       logger,
+      ...(modelFacts === undefined ? {} : { modelFacts }),
     }),
   )
 }

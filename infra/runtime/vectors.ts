@@ -35,6 +35,26 @@ export function vectorSubject(values: Slices, row: number): Subject {
   return { tenant, eventId, origin: { generation: text(), offset: cursor.long() } }
 }
 
+/** When Kafka appended the event of a vector, epoch ms. */
+export function ingestedAt(values: Slices, row: number): number {
+  cursor.bytes = values.bytes
+  cursor.at = (values.starts[row] as number) + FIRST_FIELD
+  cursor.end = (values.starts[row] as number) + (values.lengths[row] as number)
+  // event_id, tenant, segment, event_time
+  for (let left = 3; left > 0; left--) cursor.pass(cursor.length())
+  cursor.passLong()
+  return cursor.long()
+}
+
+/** The bytes of a vector's event id, as [from, to) of `values.bytes`. */
+export function eventIdPlace(values: Slices, row: number): readonly [from: number, to: number] {
+  cursor.bytes = values.bytes
+  cursor.at = (values.starts[row] as number) + FIRST_FIELD
+  cursor.end = (values.starts[row] as number) + (values.lengths[row] as number)
+  const length = cursor.length()
+  return [cursor.at, cursor.at + length]
+}
+
 function text(): string {
   const length = cursor.length()
   const from = cursor.at

@@ -8,7 +8,7 @@ import { type RunningPipeline, runPipeline } from '../support/running-pipeline.t
 import { spawnNode } from '../support/spawn-process.ts'
 
 const EVENTS = 10_000
-const RATE = '1000'
+const RATE = '500'
 const DEADLINE_MS = 90_000
 const OLD_SET = readModelManifest(path.join(FLIGHTS, 'models/1')).featureSet.digest
 /** Trained on the features of version 1 and `dewp`. */

@@ -24,7 +24,7 @@ const tables = memoryTables({ [`weather/${tableKeyText(['EWR', HOUR])}`]: { time
 const processors = await processing(pipeline, tables)
 const inference = await scoring(pipeline, { clock: manualClock(1_700_000_000_000), keep: true, maxRows: 5 })
 const fused = inference.fused(processors.vectorsOf)
-afterAll(() => inference.models.release())
+afterAll(() => inference.release())
 
 const event = fc
   .record({
@@ -96,10 +96,10 @@ function keysOf(outcome: Awaited<ReturnType<typeof handled>>[number] | undefined
   return rows === undefined ? [] : Array.from({ length: rows.length }, (_, row) => sliceAt(rows.keys, row)?.toString())
 }
 
-/** Without what differs by its nature: the source is the events topic when there is no other. */
+/** Without what differs by its nature: the source is the events topic when there is no other, and batches are others. */
 function readable(end: unknown): unknown {
   if (!Buffer.isBuffer(end)) return end
-  return { ...inference.prediction(end), source_generation: '', source_offset: 0 }
+  return { ...inference.prediction(end), source_generation: '', source_offset: 0, batch_rows: 0 }
 }
 
 test('fused or by way of the features topic, an event ends the same', async () => {

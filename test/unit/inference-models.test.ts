@@ -2,37 +2,59 @@ import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { loadModels, requireModelFor } from '../../inference/models/model-set.ts'
+import { startBundledRoutes } from '../../inference/models/bundled-routes.ts'
+import { requireBundled } from '../../inference/models/require-bundled.ts'
+import type { Routes } from '../../inference/rollout/routes.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
-import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import type { CompiledPipeline, FeatureSet } from '../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
+import { type ModelManifest, readModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { eventually } from '../support/eventually.ts'
 import { manualClock } from '../support/manual-clock.ts'
 import { FLIGHTS, ORDERS } from '../support/processing.ts'
 import { addVersion, type Manifest, MODEL_2, withModels } from '../support/scoring.ts'
 
+const SOON = { deadlineMs: 5_000 }
 const flights = await loadPipeline(FLIGHTS)
 
 async function load(pipeline: CompiledPipeline, clock = manualClock(), refusals: object[] = []) {
   const logger = { ...silentLogger, error: (fields: object) => void refusals.push(fields) }
-  const models = await loadModels({ pipeline, clock, logger })
-  onTestFinished(() => models.release())
-  return models
+  const { value: routes, stop } = await startBundledRoutes({
+    pipeline,
+    settings: { maxRows: 64, maxBytes: 2 ** 20, maxLingerMs: 0, executor: 'inline', predictionCacheBytes: 0 },
+    clock,
+    logger,
+    observer: { released: () => {}, looked: () => {} },
+  })
+  onTestFinished(stop)
+  return routes
+}
+
+/** The manifest of the version that answers a feature set; null when none does. */
+function answering(routes: Routes, { digest }: FeatureSet): ModelManifest | null {
+  const route = routes.acquire(digest)
+  route?.release()
+  return route?.primary.manifest ?? null
 }
 
 test('a sound model is loaded and answers its golden rows', async () => {
-  const models = await load(withModels(flights))
-  const model = requireModelFor(flights, models)
-  expect(model.manifest).toMatchObject({ name: 'flight-delay', version: '1' })
-  expect(model.width).toBe(16)
-  const rows = model.manifest.golden.flatMap(({ features }) => features.map((value) => value ?? Number.NaN))
-  const outputs = await model.run(Float32Array.from(rows))
-  const expected = model.manifest.golden.flatMap((row) => row.outputs)
+  const routes = await load(withModels(flights))
+  const route = routes.acquire(flights.featureSet.digest)
+  if (route === null) throw new Error('nothing answers')
+  const { manifest, width, batcher } = route.primary
+  expect(manifest).toMatchObject({ name: 'flight-delay', version: '1' })
+  expect(width).toBe(16)
+  const rows = manifest.golden.flatMap(({ features }) => features.map((value) => value ?? Number.NaN))
+  const work = { lane: '', rows: Float32Array.from(rows), arrivedAt: 0, deadline: Number.POSITIVE_INFINITY }
+  const { outputs } = await batcher.submit(work)
+  const expected = manifest.golden.flatMap((row) => row.outputs)
   expect(Math.max(...expected.map((value, at) => Math.abs(value - (outputs[at] ?? 9))))).toBeLessThan(1e-6)
+  route.release()
 })
 
 test('a model of several classes is loaded too', async () => {
   const orders = await loadPipeline(ORDERS)
-  expect(requireModelFor(orders, await load(orders)).manifest.output.classes).not.toBeNull()
+  expect(answering(await load(orders), orders.featureSet)?.output.classes).not.toBeNull()
 })
 
 test('the model file is not touched when it is not the one the manifest describes', async () => {
@@ -75,7 +97,7 @@ test.each<[string, (manifest: Manifest) => void, string]>([
   [
     'another output',
     (manifest) => Object.assign(manifest.output, { tensor: 'label' }),
-    'output.tensor: label is expected, the model has probabilities',
+    "output.tensor: the model's output is label, the pipeline reads probabilities",
   ],
   [
     'another output width',
@@ -99,61 +121,60 @@ test.each<[string, (manifest: Manifest) => void, string]>([
   await expect(load(pipeline)).rejects.toThrow(`${folder}/manifest.json: ${message}`)
 })
 
-test('a feature order that differs from the model’s is refused, and so is a feature too many', async () => {
+test('a feature order that differs from the model’s is refused, and so is a feature too many', () => {
   const pipeline = withModels(flights)
-  const models = await load(pipeline)
   const { features } = pipeline.featureSet
   const reordered = { ...pipeline, featureSet: { digest: 'x', features: features.toReversed() } }
-  expect(() => requireModelFor(reordered, models)).toThrow(
+  expect(() => requireBundled(reordered)).toThrow(
     /1\/manifest\.json: input\.features: the order differs: feature 0 is visib in the pipeline and dep_delay in the model/,
   )
   const more = {
     ...pipeline,
     featureSet: { digest: 'x', features: [...features, { name: 'dewp', type: 'float32' as const }] },
   }
-  expect(() => requireModelFor(more, models)).toThrow('input.features: the model has no feature dewp')
+  expect(() => requireBundled(more)).toThrow('input.features: the model has no feature dewp')
 })
 
-test('a directory without a version is refused', async () => {
+test('a directory without a version is refused', () => {
   const pipeline = withModels(flights)
   const empty = { ...pipeline, model: { ...pipeline.model, directory: join(pipeline.directory, 'none') } }
-  await expect(load(empty)).rejects.toMatchObject({ code: 'no_model', message: expect.stringContaining('none') })
+  expect(() => requireBundled(empty)).toThrow(
+    expect.objectContaining({ code: 'no_model', message: expect.stringContaining('none') }),
+  )
 })
 
 test('of the versions of a feature set the highest counts, 10 above 9', async () => {
   const pipeline = withModels(flights)
   addVersion(pipeline.directory, '10')
   addVersion(pipeline.directory, '9')
-  const models = await load(pipeline)
-  expect(models.find(flights.featureSet.digest)?.manifest.version).toBe('10')
-  expect(models.all()).toHaveLength(1)
+  expect(answering(await load(pipeline), flights.featureSet)?.version).toBe('10')
 })
 
 test('a new version is found by a rescan, at most once a second; a broken one waits until it is mended', async () => {
   const pipeline = withModels(flights)
   const clock = manualClock()
   const refusals: object[] = []
-  const models = await load(pipeline, clock, refusals)
+  const routes = await load(pipeline, clock, refusals)
+  const { featureSet } = readModelManifest(MODEL_2)
 
   addVersion(pipeline.directory, '2', {
     from: MODEL_2,
     edit: (manifest) => Object.assign(manifest, { sha256: '0'.repeat(64) }),
   })
-  await models.rescan()
-  expect([refusals.length, models.all().length]).toEqual([0, 1])
+  routes.follow(false)
+  expect(answering(routes, featureSet)).toBeNull()
+  expect(refusals).toEqual([])
   clock.advance(1_000)
-  await models.rescan()
-  expect(refusals).toEqual([expect.objectContaining({ code: 'invalid_model', folder: join(pipeline.directory, '2') })])
+  routes.follow(false)
+  await eventually(() => expect(refusals).toEqual([expect.objectContaining({ code: 'invalid_model' })]), SOON)
   clock.advance(1_000)
-  await models.rescan()
-  expect([refusals.length, models.all().length]).toEqual([1, 1])
+  routes.follow(false)
+  expect(answering(routes, featureSet)).toBeNull()
+  expect(refusals).toHaveLength(1)
 
   addVersion(pipeline.directory, '2', { from: MODEL_2 })
   clock.advance(1_000)
-  await models.rescan()
-  expect(models.all().map(({ manifest }) => [manifest.version, manifest.input.features.length])).toEqual([
-    ['1', 16],
-    ['2', 17],
-  ])
-  expect(models.find(flights.featureSet.digest)?.manifest.version).toBe('1')
+  routes.follow(false)
+  await eventually(() => expect(answering(routes, featureSet)?.version).toBe('2'), SOON)
+  expect(answering(routes, flights.featureSet)?.version).toBe('1')
 })

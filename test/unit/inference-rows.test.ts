@@ -1,7 +1,4 @@
 import { expect, test } from 'vitest'
-import { microBatches } from '../../inference/batching/micro-batch.ts'
-import { runRows } from '../../inference/batching/run-rows.ts'
-import type { LoadedModel } from '../../inference/models/load-model.ts'
 import { readOutputs } from '../../inference/read-outputs.ts'
 import { vectorProblem } from '../../inference/vector-problem.ts'
 import type { CompiledModelChoice } from '../../schemas/pipeline/compiled.ts'
@@ -37,72 +34,6 @@ const MANIFEST: ModelManifest = {
   domains: [''],
   training: null,
 }
-
-/** Answers [first feature, 0, 0] and fails on runs with a row whose second feature is 666. */
-function fussyModel(healthy = true): LoadedModel & { readonly runs: number[] } {
-  const runs: number[] = []
-  return {
-    manifest: MANIFEST,
-    width: 2,
-    runs,
-    async run(rows) {
-      runs.push(rows.length / 2)
-      const outputs = new Float32Array((rows.length / 2) * 3)
-      for (let row = 0; row < rows.length / 2; row++) {
-        if (rows[row * 2 + 1] === 666) throw new Error('index out of range')
-        outputs[row * 3] = rows[row * 2] as number
-      }
-      return outputs
-    },
-    answers: async () => healthy,
-    release: async () => {},
-  }
-}
-
-const tensorOf = (seconds: readonly number[]) => Float32Array.from(seconds.flatMap((second, at) => [at, second]))
-
-test('rows are answered in one run', async () => {
-  const model = fussyModel()
-  const results = await runRows(model, tensorOf([0, 0, 0]))
-  expect(results.map((result) => result.ok && [result.outputs[0], result.batchRows])).toEqual([
-    [0, 3],
-    [1, 3],
-    [2, 3],
-  ])
-  expect(model.runs).toEqual([3])
-})
-
-test.each([[[666]], [[0, 666]], [[0, 0, 666, 0, 0, 0, 0]], [[666, 0, 0, 666, 0, 666, 666, 0]], [[666, 666, 666]]])(
-  'only the rows that the model fails on alone are given up: %j',
-  async (seconds) => {
-    const results = await runRows(fussyModel(), tensorOf(seconds))
-    expect(results.map((result) => (result.ok ? result.outputs[0] : result.message))).toEqual(
-      seconds.map((second, at) => (second === 666 ? 'index out of range' : at)),
-    )
-  },
-)
-
-test('one bad row of 512 costs some twenty runs', async () => {
-  const model = fussyModel()
-  await runRows(model, tensorOf(Array.from({ length: 512 }, (_, at) => (at === 77 ? 666 : 0))))
-  expect(model.runs.length).toBeLessThanOrEqual(19)
-})
-
-test('a model that no longer answers a row that it knows is not the rows’ fault', async () => {
-  await expect(runRows(fussyModel(false), tensorOf([0, 666]))).rejects.toMatchObject({
-    fate: 'crash',
-    code: 'model_failed',
-  })
-})
-
-test('rows of all partitions are packed by model, up to a cap', () => {
-  const [one, other] = [fussyModel(), fussyModel()]
-  const rows = [one, other, one, one].map((model, subject) => ({ model, features: [subject, -subject], subject }))
-  const batches = microBatches(rows, 2)
-  expect(batches.map(({ subjects }) => subjects)).toEqual([[0, 2], [3], [1]])
-  expect(batches.map(({ model }) => model === one)).toEqual([true, true, false])
-  expect([...(batches[0]?.tensor ?? [])]).toEqual([0, -0, 2, -2])
-})
 
 const choice = (index: number | 'max'): CompiledModelChoice => ({
   name: 'm',

@@ -23,6 +23,8 @@ export interface StageReportOptions {
   readonly writer: RecordWriter
   readonly clock: Clock
   readonly logger: Logger
+  /** Of the interval since it was last called; stages without models have none. */
+  readonly modelFacts?: () => ModelFacts
 }
 
 interface Sums {
@@ -33,13 +35,28 @@ interface Sums {
   retries: number
   busy_ms: number
   largest_batch: number
-  released_full: number
-  released_drained: number
-  released_deadline: number
-  released_linger: number
-  longest_wait_ms: number
-  mean_fill: number
-  ready_epoch: number
+}
+
+/** What only stages with models have to say. */
+export type ModelFacts = Pick<
+  StageMetrics,
+  | 'released_full'
+  | 'released_drained'
+  | 'released_deadline'
+  | 'released_linger'
+  | 'longest_wait_ms'
+  | 'mean_fill'
+  | 'ready_epoch'
+>
+
+const NO_MODELS: ModelFacts = {
+  released_full: 0,
+  released_drained: 0,
+  released_deadline: 0,
+  released_linger: 0,
+  longest_wait_ms: 0,
+  mean_fill: 0,
+  ready_epoch: -1,
 }
 
 const nothing = (): Sums => ({
@@ -50,13 +67,6 @@ const nothing = (): Sums => ({
   retries: 0,
   busy_ms: 0,
   largest_batch: 0,
-  released_full: 0,
-  released_drained: 0,
-  released_deadline: 0,
-  released_linger: 0,
-  longest_wait_ms: 0,
-  mean_fill: 0,
-  ready_epoch: -1,
 })
 
 export function startStageReport(options: StageReportOptions): Started<StageReport> {
@@ -66,14 +76,21 @@ export function startStageReport(options: StageReportOptions): Started<StageRepo
   let writing: Promise<void> = Promise.resolve()
 
   async function write(): Promise<void> {
-    if (sums.batches === 0 && sums.retries === 0) {
-      since = clock.monotonic()
-      return
+    const now = clock.monotonic()
+    const interval = Math.round(now - since)
+    since = now
+    const models = options.modelFacts?.() ?? NO_MODELS
+    if (sums.batches === 0 && sums.retries === 0) return
+    const report: StageMetrics = {
+      pipeline,
+      stage,
+      instance,
+      at: clock.now(),
+      interval_ms: interval,
+      ...sums,
+      ...models,
     }
-    const interval = Math.round(clock.monotonic() - since)
-    const report: StageMetrics = { pipeline, stage, instance, at: clock.now(), interval_ms: interval, ...sums }
     sums = nothing()
-    since = clock.monotonic()
     const value = options.type.encode(options.schemaId, report)
     try {
       await options.writer.write([

@@ -1,0 +1,149 @@
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { performance } from 'node:perf_hooks'
+import type { Clock } from '../../infra/runtime/clock.ts'
+import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
+import type { ModelProfile } from '../../schemas/control/models.ts'
+import type { CompiledModelChoice } from '../../schemas/pipeline/compiled.ts'
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { createBatchPolicy } from '../batching/batch-policy.ts'
+import { createCostFit } from '../batching/cost-fit.ts'
+import { createMicroBatcher } from '../batching/create-micro-batcher.ts'
+import type { MicroBatch } from '../batching/micro-batcher.ts'
+import type { Executor } from '../execution/executor.ts'
+import type { ExecutorPurpose, Executors } from '../execution/executors.ts'
+import { isolateRows } from '../execution/isolate-rows.ts'
+import { GPU_BUCKETS, padded } from '../execution/providers/padded.ts'
+import { routeByProvider } from '../execution/providers/route-by-provider.ts'
+import type { Provider, RunRows } from '../execution/run-rows.ts'
+import { type PlacedModel, placeModel } from './place-model.ts'
+import { cachedRows } from './prediction-cache/cached-rows.ts'
+import type { OpenedVersion } from './version-cache.ts'
+
+export interface ServeVersionDeps {
+  readonly choice: CompiledModelChoice
+  /** Those that it may run on, the preferred one first. */
+  readonly providers: readonly Provider[]
+  readonly executors: Executors
+  readonly settings: ServeSettings
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly observer: ServeObserver
+}
+
+export interface ServeSettings {
+  /** Ceilings of a micro-batch. */
+  readonly maxRows: number
+  readonly maxBytes: number
+  /** Longest time that a micro-batch waits for more rows, ms; 0 = never. */
+  readonly maxLingerMs: number
+  readonly executor: 'auto' | Executor['kind']
+  /** Of the answers of a version that are kept for rows that come again; 0 = none. */
+  readonly predictionCacheBytes: number
+}
+
+/** Must not throw. */
+export interface ServeObserver {
+  released(manifest: ModelManifest, batch: MicroBatch): void
+  /** Of the rows of a run, `hits` were answered before, `repeats` are the same as another one. */
+  looked(manifest: ModelManifest, rows: number, hits: number, repeats: number): void
+}
+
+/** What is known of a version before it is loaded. */
+export interface VersionFacts {
+  readonly manifest: ModelManifest
+  /** What its probation measured; empty when it has had none. */
+  readonly profiles: readonly ModelProfile[]
+  readonly purpose: ExecutorPurpose
+}
+
+/**
+ * Loads a version where it may run, and puts together what its rows go through: micro-batches, answers that are known,
+ * the choice of a provider, the isolation of rows that it fails on, and the executor. Rejects with `invalid_model` (crash)
+ * when it is refused.
+ */
+export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps): Promise<OpenedVersion> {
+  const { manifest } = facts
+  const { choice, settings, clock, observer } = deps
+  const width = manifest.input.features.length
+  const outputWidth = manifest.output.width
+  const placed = await placeAll(facts, deps)
+  const [first] = placed as [PlacedModel, ...PlacedModel[]]
+  const isInline = first.executor.kind === 'inline'
+  const slots = Math.max(...placed.map(({ executor }) => executor.depth))
+  const policy = createBatchPolicy({
+    fit: createCostFit(first.profile),
+    budgetMs: choice.budgetMs,
+    slots,
+    inline: isInline,
+    width,
+    outputWidth,
+    bounds: settings,
+    maxLingerMs: settings.maxLingerMs,
+    activeMs: () => performance.eventLoopUtilization().active,
+  })
+  const batcher = createMicroBatcher({
+    width,
+    outputWidth,
+    run: runsOf(placed, deps, width, outputWidth),
+    slots,
+    inline: isInline,
+    policy,
+    clock,
+    observer: { ran: (batch) => observer.released(manifest, batch) },
+  })
+  return {
+    version: { manifest, width, batcher },
+    bytes: modelBytes(manifest) + settings.predictionCacheBytes,
+    async close() {
+      for (const { model } of placed) await model.retire()
+    },
+  }
+}
+
+/** The model on each provider. */
+async function placeAll(facts: VersionFacts, deps: ServeVersionDeps): Promise<readonly PlacedModel[]> {
+  const placed: PlacedModel[] = []
+  try {
+    for (const provider of deps.providers) placed.push(await placeModel(facts, provider, deps))
+  } catch (error) {
+    for (const { model } of placed) await model.retire()
+    throw error
+  }
+  return placed
+}
+
+function runsOf(
+  placed: readonly PlacedModel[],
+  { executors, settings, clock, logger, observer }: ServeVersionDeps,
+  width: number,
+  outputWidth: number,
+): RunRows {
+  const runs = new Map(
+    placed.map(({ executor, model, profile: { provider } }) => {
+      const quarantine = executor.kind === 'inline' ? null : executors.quarantine(provider)
+      let run = isolateRows({ model, provider, quarantine })
+      if (provider === 'cuda') run = padded({ run, width, buckets: GPU_BUCKETS, maxRows: settings.maxRows })
+      const { predictionCacheBytes: maxBytes } = settings
+      if (maxBytes === 0) return [provider, run] as const
+      const looked = (rows: number, hits: number, repeats: number): void =>
+        observer.looked(model.manifest, rows, hits, repeats)
+      return [provider, cachedRows({ run, width, outputWidth, maxBytes, observer: { looked } })] as const
+    }),
+  )
+  const [cpu, cuda] = [runs.get('cpu'), runs.get('cuda')]
+  if (cpu === undefined || cuda === undefined) return (cpu ?? cuda) as RunRows
+  const costs = (provider: Provider) => {
+    const { fixedUs, rowUs } = (placed.find(({ profile }) => profile.provider === provider) as PlacedModel).profile
+    return { fixedMs: fixedUs / 1_000, rowMs: rowUs / 1_000 }
+  }
+  return routeByProvider({ width, cpu, cuda, costs, queued: () => 0, clock, logger })
+}
+
+/** A session takes a multiple of its file: weights are packed anew. */
+const MEMORY_OF_FILE = 3
+
+function modelBytes({ folder, file, files }: ModelManifest): number {
+  const paths = [file, ...files.map(({ path }) => path)]
+  return MEMORY_OF_FILE * paths.reduce((sum, path) => sum + statSync(join(folder, path)).size, 0)
+}
