@@ -17,8 +17,11 @@ import { createVersionCache } from './models/create-version-cache.ts'
 import { type ServeSettings, serveVersion } from './models/serve-version.ts'
 import { fetchVersion } from './models/store/fetch-version.ts'
 import { openModelStore } from './models/store/open-store.ts'
-import type { Routes } from './rollout/routes.ts'
+import type { OpenedVersion, VersionCache } from './models/version-cache.ts'
+import type { Routes, ServedVersion } from './rollout/routes.ts'
+import { startShadow } from './rollout/shadow/start-shadow.ts'
 import { startRollout } from './rollout/start-rollout.ts'
+import type { VersionSource } from './rollout/version-catalogue.ts'
 import type { ScoreColumnsDeps, ScoreObserver } from './score-columns.ts'
 
 type Settings = Compiled<Omit<typeof INFERENCE, 'maxRows'>> & { readonly maxRowsPerRun: number }
@@ -51,7 +54,16 @@ export async function startModels(context: StageContext, own: Settings, reader: 
   }
   const serving = { choice: pipeline.model, providers, executors, settings, clock, logger, observer: instruments }
 
-  const started: { hop?: LaneHop } = {}
+  async function open(source: VersionSource, rollout: RolloutEntry | null): Promise<OpenedVersion> {
+    const { from, version } = source
+    const purpose = isShadowOnly(rollout, version) ? 'shadow' : 'answers'
+    if (from.kind === 'bundled') return serveVersion({ manifest: from.manifest, profiles: [], purpose }, serving)
+    const { manifest, profiles } = from.entry
+    return serveVersion({ manifest: await fetchVersion(store, own.modelCache, manifest), profiles, purpose }, serving)
+  }
+
+  const started: { hop?: LaneHop; cache?: VersionCache } = {}
+  const ids = new WeakMap<ServedVersion, string>()
   const { routes, guards } = await startRollout(context, {
     group: consumerGroup(pipeline.name, reader),
     isCoordinator: () => started.hop?.source.positions().has(0) ?? false,
@@ -60,22 +72,22 @@ export async function startModels(context: StageContext, own: Settings, reader: 
         async open(id) {
           const source = catalogue.byId(id)
           if (source === null) throw fatal('unknown_version', `no version has the id ${id}`)
-          const { from, version } = source
-          const purpose = isShadowOnly(rollout(), version) ? 'shadow' : 'answers'
-          if (from.kind === 'bundled') return serveVersion({ manifest: from.manifest, profiles: [], purpose }, serving)
-          const { manifest, profiles } = from.entry
-          return serveVersion(
-            { manifest: await fetchVersion(store, own.modelCache, manifest), profiles, purpose },
-            serving,
-          )
+          const opened = await open(source, rollout())
+          ids.set(opened.version, id)
+          return opened
         },
         maxBytes: own.modelsMemoryMb * MIB,
         clock,
         logger,
         observer: instruments,
       })
+      started.cache = cache
       return { value: cache, stop: () => cache.close() }
     },
+  })
+  const shadow = await startShadow(context, {
+    hold: (version) => started.cache?.hold(ids.get(version) ?? '') ?? null,
+    guards,
   })
   const answered: ScoreObserver['answered'] = (version, role, answers) => {
     instruments.answered(version, role, answers)
@@ -84,7 +96,7 @@ export async function startModels(context: StageContext, own: Settings, reader: 
     guards.scored(version.manifest.version, scores, rows, failed, invalid, runMs)
   }
   return {
-    scoring: { choice: pipeline.model, routes, clock, observer: { answered }, shadow: { offer: () => {} } },
+    scoring: { choice: pipeline.model, routes, clock, observer: { answered }, shadow },
     facts: () => ({ ...instruments.takeFacts(), ready_epoch: routes.readyEpoch() }),
     servedBy(hop) {
       started.hop = hop
