@@ -3,6 +3,7 @@
  * for requests in a blocking read, which is the quickest hand-off there is: it has nothing else to do.
  */
 import { readSync, writeFileSync, writevSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { deserialize } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { describeError } from '../../infra/runtime/errors.ts'
@@ -77,6 +78,8 @@ async function prepare(frame: FrameHeader): Promise<void> {
   try {
     sessions.set(frame.model, await openModelSession(asked.manifest, asked.provider))
     done(frame)
+    // where NODE_COMPILE_CACHE is set the next child starts sooner; this one may not live to its end
+    flushCompileCache()
   } catch (error) {
     failed(frame, 'refused', error)
   }
