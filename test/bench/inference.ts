@@ -103,6 +103,7 @@ async function serve(model: BenchModel, folder: string, kind: Kind) {
   return {
     batcher: opened.version.batcher,
     batches,
+    answered: () => batches.rows,
     async close() {
       await opened.close()
       await executors.close()
@@ -124,12 +125,12 @@ async function measure(model: BenchModel, directory: string) {
   for (const kind of KINDS) {
     const served = await serve(model, folder, kind)
     try {
-      await saturate(served.batcher, pool, WARM_MS)
+      await saturate(served, pool, WARM_MS)
       served.batches.count = 0
       served.batches.rows = 0
       for (let round = 0; round < rounds; round++) {
         const without = await throughput(roundMs, bareRuns(bare, size))
-        const through = await saturate(served.batcher, pool, roundMs)
+        const through = await saturate(served, pool, roundMs)
         bareRates.push(without.rowsPerCpuSecond)
         alone[kind].push(through.rowsPerCpuSecond / without.rowsPerCpuSecond)
         rows[kind].push({ rate: through.rowsPerSecond, perCpu: through.rowsPerCpuSecond })

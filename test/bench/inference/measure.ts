@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { MicroBatcher } from '../../../inference/batching/micro-batcher.ts'
 import { seededRandom } from '../../support/seeded-random.ts'
 import { WIDTH } from './models.ts'
@@ -63,24 +63,26 @@ const workOf = (lane: number, rows: Float32Array, arrivedAt: number, deadline: n
   deadline,
 })
 
-/** Every lane always has rows that wait. */
-export async function saturate(batcher: MicroBatcher, pool: Float32Array, ms: number): Promise<Throughput> {
+/** Every lane always has rows that wait. `answered` tells how many rows have been run: a work may take longer than it all. */
+export async function saturate(
+  { batcher, answered }: { readonly batcher: MicroBatcher; answered(): number },
+  pool: Float32Array,
+  ms: number,
+): Promise<Throughput> {
   const take = rotation(pool)
-  let done = 0
   let ended = false
   const lanes = Array.from({ length: LANES * OUTSTANDING }, async (_, at) => {
     while (!ended) {
       const work = workOf(at % LANES, take(WORK_ROWS), performance.now(), Number.POSITIVE_INFINITY)
       await batcher.submit(work)
-      done += WORK_ROWS
     }
   })
-  let seen = 0
+  let seen = answered()
   const result = await throughput(ms, async () => {
     await delay(10)
-    const rows = done - seen
-    seen = done
-    return rows
+    const before = seen
+    seen = answered()
+    return seen - before
   })
   ended = true
   await Promise.all(lanes)
