@@ -28,10 +28,12 @@ const WATCHED_WINDOWS = 10
 
 /**
  * A candidate and a shadow are compared with production over the same time. A production that was just activated is compared with
- * what the version before it did last: rates alone, as it is another time.
+ * what this process saw of the version before it last: rates alone, as it is another time. One that saw nothing of it does not judge.
  */
 export function createGuards(): Guards {
   const windows = new Map<string, ScoreWindow>()
+  /** Of each version's last window that was full. */
+  const finished = new Map<string, Counts>()
   /** Epoch that is judged, since when, and when the windows began. */
   let epoch = -1
   let activatedAt = 0
@@ -51,7 +53,10 @@ export function createGuards(): Guards {
     for (const [version, window] of windows) {
       // what the version before did last is what the new one is measured by
       if (named.includes(version)) window.reset()
-      else if (version !== previous?.production) windows.delete(version)
+      else if (version !== previous?.production) {
+        windows.delete(version)
+        finished.delete(version)
+      }
     }
     epoch = active?.epoch ?? -1
     activatedAt = since = now
@@ -72,17 +77,23 @@ export function createGuards(): Guards {
       if (limits === null) return null
       const challengers = [candidate?.version, shadow?.version].filter((version) => version !== undefined)
       for (const version of challengers) {
-        const found = compare(limits, windowOf(version), windowOf(production), true)
+        const [own, other] = [windowOf(version), windowOf(production)]
+        const found = compareRates(limits, own, other) ?? compareRuns(limits, own, other)
         if (found !== null) return violation(version, production, found, now - since)
       }
       const before = rollout.previous?.production ?? production
       if (before !== production && now - activatedAt < WATCHED_WINDOWS * limits.windowMs) {
-        const found = compare(limits, windowOf(production), windowOf(before), false)
+        const baseline = windowOf(before).rows < limits.minRows ? finished.get(before) : windowOf(before)
+        const found = baseline === undefined ? null : compareRates(limits, windowOf(production), baseline)
         if (found !== null) return violation(production, before, found, now - since)
       }
       const isFull = [production, ...challengers].every((version) => windowOf(version).rows >= limits.minRows)
       if (now - since >= limits.windowMs && isFull) {
-        for (const version of [production, ...challengers]) windowOf(version).reset()
+        for (const version of [production, ...challengers]) {
+          const { rows, failed, invalid } = windowOf(version)
+          finished.set(version, { rows, failed, invalid })
+          windowOf(version).reset()
+        }
         since = now
       }
       return null
@@ -99,23 +110,25 @@ interface Found {
   readonly baselineRows: number
 }
 
-function compare(limits: GuardLimits, own: ScoreWindow, other: ScoreWindow, isSameTime: boolean): Found | null {
-  const { minRows, errorRate, invalidRate, slowdown, slowFloorUs, psi } = limits
-  if (own.rows < minRows || (isSameTime && other.rows < minRows)) return null
+type Counts = Pick<ScoreWindow, 'rows' | 'failed' | 'invalid'>
+
+function compareRates({ minRows, errorRate, invalidRate }: GuardLimits, own: Counts, other: Counts): Found | null {
+  if (own.rows < minRows || other.rows < minRows) return null
   const counts = { rows: own.rows, baselineRows: other.rows }
-  const exceeds = (
-    guard: 'error_rate' | 'invalid_rate',
-    count: (w: ScoreWindow) => number,
-    limit: number | null,
-  ): Found | null => {
-    const value = count(own) / own.rows
-    const baseline = other.rows === 0 ? 0 : count(other) / other.rows
-    return limit !== null && value - baseline > limit ? { guard, value, baseline, limit, ...counts } : null
+  const rates = [
+    ['error_rate', own.failed / own.rows, other.failed / other.rows, errorRate],
+    ['invalid_rate', own.invalid / own.rows, other.invalid / other.rows, invalidRate],
+  ] as const
+  for (const [guard, value, baseline, limit] of rates) {
+    if (limit !== null && value - baseline > limit) return { guard, value, baseline, limit, ...counts }
   }
-  const rate =
-    exceeds('error_rate', ({ failed }) => failed, errorRate) ??
-    exceeds('invalid_rate', ({ invalid }) => invalid, invalidRate)
-  if (rate !== null || !isSameTime) return rate
+  return null
+}
+
+function compareRuns(limits: GuardLimits, own: ScoreWindow, other: ScoreWindow): Found | null {
+  const { minRows, slowdown, slowFloorUs, psi } = limits
+  if (own.rows < minRows || other.rows < minRows) return null
+  const counts = { rows: own.rows, baselineRows: other.rows }
   const [value, baseline] = [own.p99Us(), other.p99Us()]
   if (slowdown !== null && value > slowFloorUs && value > slowdown * baseline) {
     return { guard: 'p99', value, baseline, limit: slowdown, ...counts }

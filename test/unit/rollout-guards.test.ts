@@ -106,10 +106,12 @@ test('a production that was just activated is measured by the rates of the one b
   const plan = { epoch: 1, production: '1', candidate: null, shadow: null, guards: DEFAULT_GUARDS }
   const before: RolloutEntry = { ...ROLLOUT(), active: plan }
   const after: RolloutEntry = { ...before, active: { ...plan, epoch: 2, production: '2' }, previous: plan }
-  const run = (own: Behaviour, other: Behaviour, at: number): string | undefined => {
+  const run = (own: Behaviour, other: Behaviour, at: number, rows = 1_000): string | undefined => {
     const guards = createGuards()
-    guards.judge(before, 0)
-    feed(guards, '1', 1_000, other)
+    guards.judge(before, -70_000)
+    feed(guards, '1', rows, other)
+    // the window before may be just over
+    if (rows > 1_000) guards.judge(before, 0)
     guards.judge(after, 0)
     feed(guards, '2', 1_000, own)
     return guards.judge(after, at)?.version
@@ -118,6 +120,10 @@ test('a production that was just activated is measured by the rates of the one b
   expect(run({ failed: 5 }, { failed: 5 }, 1_000)).toBe(undefined)
   expect(run({ score: () => 0 }, {}, 1_000)).toBe(undefined)
   expect(run({ failed: 5 }, {}, 700_000)).toBe(undefined)
+  expect(run({ failed: 5 }, {}, 1_000, 2_000)).toBe('2')
+  expect(run({ failed: 5 }, { failed: 5 }, 1_000, 2_000)).toBe(undefined)
+  // a process that has joined since knows nothing of the one before
+  expect(run({ failed: 5 }, {}, 1_000, 0)).toBe(undefined)
 })
 
 test('p99 by the row, to a fifth', () => {
