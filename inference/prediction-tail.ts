@@ -37,13 +37,13 @@ export interface RunFacts {
   late: boolean
 }
 
-/** Enums by index. */
-const ROLES: readonly Prediction['role'][] = ['primary', 'canary', 'shadow']
+/** Enums by index, as Avro writes it: doubled. */
+const ROLES: Readonly<Record<Prediction['role'], number>> = { primary: 0, canary: 2, shadow: 4 }
 const CPU = 0
-const CUDA = 1
+const CUDA = 2
 const SCORED = 0
-const LATE = 1
-const FALLBACK = 2
+const LATE = 2
+const FALLBACK = 4
 
 const FLOAT_BYTES = 4
 const SOME = 2
@@ -61,7 +61,7 @@ export function createPredictionTail(
   const askedEnd = asked.offset + asked.width
   const model = Buffer.concat([
     ...[manifest.name, manifest.version, manifest.sha256].map(avroString),
-    Buffer.from([ROLES.indexOf(role)]),
+    Buffer.from([ROLES[role]]),
   ])
   const count = avroString(' '.repeat(width)).subarray(0, -width)
   const labels = classes?.map(avroString) ?? []
