@@ -38,7 +38,6 @@ export interface ShadowDeps {
 const SHARE_OF_OFFER = 0.25
 /** How long a stop waits for what is in work. */
 const STOP_MS = 2_000
-const NO_SCORES = new Float32Array(0)
 
 /**
  * Shows vectors to a shadow version beside what answers, and writes what it says. Best effort: what comes too fast, fails or
@@ -101,7 +100,6 @@ export function createShadow(deps: ShadowDeps): Started<ShadowTaker> {
       if (fit.length > 0) scored = await answered(held.version, rows, fit)
     } catch (error) {
       account.ended('unavailable', fit.length)
-      guards.scored(version.manifest.version, NO_SCORES, fit.length, fit.length, 0, 0)
       say(version, error)
       return
     } finally {
