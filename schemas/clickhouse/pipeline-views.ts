@@ -3,6 +3,8 @@
  *
  *   <pipeline>_predictions  every prediction once, one named column per feature
  *   <pipeline>_quality      predictions whose label has arrived, with the label
+ *   <pipeline>_versions     what was answered and what a shadow version would have said, of the same event
+ *   <pipeline>_rollout      hour by hour, what each version said in each role
  *
  * A feature is shown as an analyst would write it: a number (NULL = missing), a flag as Bool, a category as its text,
  * with the code that the model saw beside it in <name>_code. What the model saw, NaN included, is in `features`.
@@ -68,6 +70,8 @@ export function pipelineViews(input: PipelineViewsInput): readonly View[] {
   return [
     { name: `${prefix}_predictions`, sql: predictionsView(input) },
     { name: `${prefix}_quality`, sql: qualityView(input.name) },
+    { name: `${prefix}_versions`, sql: versionsView(input.name) },
+    { name: `${prefix}_rollout`, sql: rolloutView(input.name) },
   ]
 }
 
@@ -126,6 +130,59 @@ INNER JOIN
     SELECT tenant, event_id, kind, value, toString(class) AS class, label_time FROM labels FINAL WHERE pipeline = ${text(name)}
 ) AS l ON l.tenant = p.tenant AND l.event_id = p.event_id
 WHERE p.pipeline = ${text(name)}
+${FINAL_BY_PARTITION}`
+}
+
+/**
+ * A pair per event and shadow version; agree = the same label, NULL where a version has none. An event that the fallback answered
+ * has no pair: no version said it.
+ */
+function versionsView(name: string): string {
+  const view = identifier(`${viewPrefix(name)}_versions`)
+  return `CREATE OR REPLACE VIEW ${view} AS
+SELECT
+${['tenant', 'segment', 'event_id', 'event_time', 'ingested_at', 'role', 'model_version', 'score', 'label'].map(sourceColumn).join(',\n')},
+    s.model_version AS shadow_version,
+    s.score AS shadow_score,
+    s.label AS shadow_label,
+    toFloat64(s.score) - p.score AS score_difference,
+    p.label = s.label AS agree,
+${['origin_generation', 'kafka_partition', 'origin_offset'].map(sourceColumn).join(',\n')}
+FROM predictions AS p FINAL
+INNER JOIN
+(
+    SELECT origin_generation, kafka_partition, origin_offset, model_version, score, label
+    FROM shadow_predictions FINAL WHERE pipeline = ${text(name)}
+) AS s
+    ON s.origin_generation = p.origin_generation AND s.kafka_partition = p.kafka_partition AND s.origin_offset = p.origin_offset
+WHERE p.pipeline = ${text(name)} AND p.role != 'shadow' AND p.answer != 'fallback'
+${FINAL_BY_PARTITION}`
+}
+
+/** By the hour in which they were scored; scores are those of the model, never of the fallback. */
+function rolloutView(name: string): string {
+  const view = identifier(`${viewPrefix(name)}_rollout`)
+  const columns = 'toStartOfHour(scored_at) AS hour, model, model_version, toString(role) AS role, score, answer'
+  return `CREATE OR REPLACE VIEW ${view} AS
+SELECT
+    hour,
+    model,
+    model_version,
+    role,
+    count() AS rows,
+    avgIf(score, answer != 'fallback') AS mean_score,
+    quantileTDigestIf(0.05)(score, answer != 'fallback') AS p05_score,
+    quantileTDigestIf(0.5)(score, answer != 'fallback') AS p50_score,
+    quantileTDigestIf(0.95)(score, answer != 'fallback') AS p95_score,
+    countIf(answer = 'late') / rows AS late_share,
+    countIf(answer = 'fallback') / rows AS fallback_share
+FROM
+(
+    SELECT ${columns} FROM predictions FINAL WHERE pipeline = ${text(name)}
+    UNION ALL
+    SELECT ${columns} FROM shadow_predictions FINAL WHERE pipeline = ${text(name)}
+)
+GROUP BY hour, model, model_version, role
 ${FINAL_BY_PARTITION}`
 }
 

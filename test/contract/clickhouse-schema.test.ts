@@ -27,13 +27,19 @@ function rowOf(result: RowResult): Row {
   return result.row
 }
 
-/** One record at an offset of partition 3, appended `offset` ms after NOW. */
-const at = (offset: number, topic = 't') =>
-  memoryBatch({ topic, partition: 3, offsets: [offset], records: [{ timestamp: NOW + offset }] })
+/** One record at an offset of partition 3, appended `offset` ms after `since`. */
+const at = (offset: number, since = NOW) =>
+  memoryBatch({ topic: 't', partition: 3, offsets: [offset], records: [{ timestamp: since + offset }] })
 
-async function storePredictions(pipeline: string, predictions: readonly (readonly [number, Partial<Prediction>])[]) {
-  const kind = predictionRows(pipeline)
-  const rows = predictions.map(([offset, change]) => rowOf(kind.row(predictionOf(change), at(offset), 0)))
+async function storePredictions(
+  pipeline: string,
+  predictions: readonly (readonly [number, Partial<Prediction>])[],
+  table: 'predictions' | 'shadow_predictions' = 'predictions',
+) {
+  const kind = predictionRows(pipeline, table)
+  // a shadow's rows are not kept for ever
+  const since = table === 'predictions' ? NOW : Date.now()
+  const rows = predictions.map(([offset, change]) => rowOf(kind.row(predictionOf(change), at(offset, since), 0)))
   await database.client.insert(kind.table, Object.keys(kind.types), rows)
 }
 
@@ -64,6 +70,7 @@ test('migrations run once, and in any number of migrators at once', async () => 
     'labels',
     'predictions',
     'schema_migrations',
+    'shadow_predictions',
     'stage_metrics',
   ])
   await fresh.drop()
@@ -86,10 +93,12 @@ test('every table deduplicates inserts by token, and no row depends on when it w
   const tables = await database.client.rows<{ name: string; ddl: string }>(
     "SELECT name, create_table_query AS ddl FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'",
   )
-  expect(tables).toHaveLength(7)
+  expect(tables).toHaveLength(8)
   for (const { name, ddl } of tables) {
     expect(ddl, name).toMatch(/non_replicated_deduplication_window = [1-9]/)
-    expect(ddl, name).not.toMatch(/\bnow\w*\(|\bTTL\b/i)
+    expect(ddl, name).not.toMatch(/\bnow\w*\(/i)
+    // by when it was written, never by when an event happened: history that is replayed would vanish
+    for (const [, ttl] of ddl.matchAll(/\bTTL (.*)/gi)) expect(ttl, name).toMatch(/^toDateTime\(written_at\) \+/)
   }
 })
 
@@ -179,7 +188,12 @@ test('the predictions view names the features of every feature set as an analyst
     { name: 'score', type: 'float32' },
   ])
   const views = pipelineViews({ name: 'two-sets', featureSet: current, knownFeatureSets: [older, current] })
-  expect(views.map(({ name }) => name)).toEqual(['two_sets_predictions', 'two_sets_quality'])
+  expect(views.map(({ name }) => name)).toEqual([
+    'two_sets_predictions',
+    'two_sets_quality',
+    'two_sets_versions',
+    'two_sets_rollout',
+  ])
   for (const { sql } of views) await database.client.command(sql)
   for (const { sql } of views) await database.client.command(sql)
 
@@ -261,5 +275,101 @@ test('the quality view joins each prediction once with the label that counts', a
     },
     { event_id: 'measured', label_kind: 'number', label_value: 0.25, label_class: null, correct: null, error: 0.5 },
     { event_id: 'on-time', label_kind: 'boolean', label_value: 0, label_class: null, correct: 0, error: 0.75 },
+  ])
+})
+
+/** Views of a pipeline with one feature. */
+async function makeViews(name: string): Promise<void> {
+  const features = featureSetOf([{ name: 'delay', type: 'float32' }])
+  for (const { sql } of pipelineViews({ name, featureSet: features, knownFeatureSets: [] })) {
+    await database.client.command(sql)
+  }
+}
+
+test('the table of shadows has the columns of predictions, in their order', async () => {
+  const columnsOf = (table: string) =>
+    database.client.rows(
+      `SELECT name, type, default_expression FROM system.columns
+       WHERE database = currentDatabase() AND table = '${table}' ORDER BY position`,
+    )
+  expect(await columnsOf('shadow_predictions')).toEqual(await columnsOf('predictions'))
+})
+
+test('two versions are compared on the same events, each pair once', async () => {
+  await makeViews('compared')
+  const answered = [
+    [1, { event_id: 'same', origin_offset: 1, score: 0.5, label: 'late' }],
+    [2, { event_id: 'other', origin_offset: 2, score: 0.25, label: 'on time', role: 'canary', model_version: '2' }],
+    [3, { event_id: 'alone', origin_offset: 3 }],
+    [4, { event_id: 'fallback', origin_offset: 4, answer: 'fallback' }],
+    [5, { event_id: 'generations', origin_offset: 5, origin_generation: 'another' }],
+  ] as const
+  const shadow = { role: 'shadow', model_version: '9' } as const
+  const shown = [
+    [1, { ...shadow, event_id: 'same', origin_offset: 1, score: 0.75, label: 'late' }],
+    [2, { ...shadow, event_id: 'other', origin_offset: 2, score: 0.75, label: 'late' }],
+    [4, { ...shadow, event_id: 'fallback', origin_offset: 4 }],
+    [5, { ...shadow, event_id: 'generations', origin_offset: 5 }],
+    // scored again after a crash; the first one stays
+    [6, { ...shadow, event_id: 'same', origin_offset: 1, score: 0.125, label: 'on time' }],
+    // shown to the version after it, too
+    [7, { ...shadow, event_id: 'same', origin_offset: 1, score: 0.5, model_version: '10', label: null }],
+  ] as const
+  await storePredictions('compared', answered)
+  await storePredictions('compared', [shown[0]], 'shadow_predictions')
+  await storePredictions('compared', shown.slice(1), 'shadow_predictions')
+  const rows = await database.client.rows(
+    `SELECT event_id, role, model_version, score, shadow_version, shadow_score, shadow_label, score_difference, agree
+     FROM compared_versions ORDER BY origin_offset, toUInt32(shadow_version)`,
+  )
+  const pair = { role: 'primary', model_version: '1', score: 0.5 }
+  expect(rows).toEqual([
+    {
+      ...{ ...pair, event_id: 'same', shadow_version: '9', shadow_score: 0.75, shadow_label: 'late' },
+      ...{ score_difference: 0.25, agree: 1 },
+    },
+    {
+      ...{ ...pair, event_id: 'same', shadow_version: '10', shadow_score: 0.5, shadow_label: null },
+      ...{ score_difference: 0, agree: null },
+    },
+    {
+      ...{ event_id: 'other', role: 'canary', model_version: '2', score: 0.25, shadow_version: '9' },
+      ...{ shadow_score: 0.75, shadow_label: 'late', score_difference: 0.5, agree: 0 },
+    },
+  ])
+})
+
+test('the rollout view says what each version did in each role, hour by hour', async () => {
+  await makeViews('rolled-out')
+  await storePredictions('rolled-out', [
+    [1, { origin_offset: 1, score: 0.25, answer: 'late' }],
+    [2, { origin_offset: 2, score: 0.75 }],
+    [3, { origin_offset: 3, score: 1, answer: 'fallback' }],
+    [4, { origin_offset: 4, score: 0.5, answer: 'late' }],
+    [4, { origin_offset: 4, score: 0.5, answer: 'late' }],
+    [5, { origin_offset: 5, score: 0.125, role: 'canary', model_version: '2' }],
+  ])
+  await storePredictions(
+    'rolled-out',
+    [[1, { origin_offset: 1, score: 0.0625, role: 'shadow', model_version: '3' }]],
+    'shadow_predictions',
+  )
+  const rows = await database.client.rows(
+    `SELECT model_version, role, rows, mean_score, p50_score, late_share, fallback_share FROM rolled_out_rollout
+     ORDER BY model_version`,
+  )
+  expect(rows).toEqual([
+    {
+      ...{ model_version: '1', role: 'primary', rows: '4', mean_score: 0.5, p50_score: 0.5 },
+      ...{ late_share: 0.5, fallback_share: 0.25 },
+    },
+    {
+      ...{ model_version: '2', role: 'canary', rows: '1', mean_score: 0.125, p50_score: 0.125 },
+      ...{ late_share: 0, fallback_share: 0 },
+    },
+    {
+      ...{ model_version: '3', role: 'shadow', rows: '1', mean_score: 0.0625, p50_score: 0.0625 },
+      ...{ late_share: 0, fallback_share: 0 },
+    },
   ])
 })

@@ -9,7 +9,7 @@ test('migrate makes the database, its tables and the views of the pipeline, and 
   const connections = readConfig(CONNECTIONS, { ...inject('stack').env, CLICKHOUSE_DATABASE: database })
   const first = await migratePipeline('infra/sample/flights', connections)
   expect(first.applied).toContain('0001_predictions.sql')
-  expect(first.views).toEqual(['flights_predictions', 'flights_quality'])
+  expect(first.views).toEqual(['flights_predictions', 'flights_quality', 'flights_versions', 'flights_rollout'])
   expect(await migratePipeline('infra/sample/flights', connections)).toEqual({ applied: [], views: first.views })
 
   const client = createClickHouse({
