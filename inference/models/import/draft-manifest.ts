@@ -7,14 +7,21 @@ export interface ImportOptions {
   readonly version: string | null
   /** Null = what the file says, else by the number of outputs. */
   readonly task: string | null
-  /** Null = what the file says, else whether the pipeline's features can be missing. */
+  /** Null = what the file says, else `nan` when a golden row lacks a feature. */
   readonly missing: 'nan' | 'refuse' | null
 }
 
-/** Members of manifest.json without file, digests and golden rows; a version may still be missing. */
+/** Members of manifest.json without file, digests and golden rows. */
 export type ManifestDraft = Readonly<Record<string, unknown>> & {
   readonly name: string
+  /** Null = nobody says. */
   readonly version: string | null
+  readonly input: {
+    readonly features: FeatureSet['features']
+    /** Null = nobody says. */
+    readonly missing: unknown
+  }
+  readonly output: { readonly tensor: string; readonly width: number }
 }
 
 /** Keys of metadata_props that are read, each the JSON of the manifest's member of that name. */
@@ -41,7 +48,6 @@ export function draftManifest(facts: OnnxFacts, pipeline: CompiledPipeline, opti
   const task = options.task ?? said('task') ?? TASKS.get(width) ?? 'multiclass'
   const isProbability = task !== 'regression' && PROBABILITIES.test(tensor.name)
   const range = said('range') ?? (isProbability ? [0, 1] : undefined)
-  const takesMissing = pipeline.features.some(({ missing }) => Number.isNaN(missing))
   const [batch = null] = facts.inputs[0]?.shape ?? []
   const optional = { tolerance: said('tolerance'), training: said('training'), domains: said('domains') }
   return {
@@ -51,7 +57,7 @@ export function draftManifest(facts: OnnxFacts, pipeline: CompiledPipeline, opti
     input: {
       ...inputOf(facts, features),
       features,
-      missing: options.missing ?? said('missing') ?? (takesMissing ? 'nan' : 'refuse'),
+      missing: options.missing ?? said('missing') ?? null,
       ...(batch === null || batch <= 0 ? {} : { batch }),
     },
     output: { tensor: tensor.name, width, ...given({ range, classes: said('classes') }) },

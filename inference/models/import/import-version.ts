@@ -56,14 +56,17 @@ export async function importVersion(asked: VersionImport, folder: string): Promi
   writeFileSync(path.join(folder, MODEL_FILE), model)
   const files = []
   for (const name of external) files.push({ path: name, sha256: await copied(path.dirname(file), folder, name) })
+  const rows = rowsFor(asked, facts, draft)
+  const isMissing = rows.some(({ features }) => features.includes(null))
   const whole = {
     ...draft,
+    input: { ...draft.input, missing: draft.input.missing ?? (isMissing ? 'nan' : 'refuse') },
     version: draft.version ?? asked.nextVersion(draft.name),
     file: MODEL_FILE,
     sha256: createHash('sha256').update(model).digest('hex'),
     ...(files.length === 0 ? {} : { files }),
   }
-  const golden = await answered(folder, whole, rowsFor(asked, facts, draft), limits)
+  const golden = await answered(folder, whole, rows, limits)
   write(folder, { ...whole, golden })
 }
 
@@ -86,8 +89,7 @@ async function copied(from: string, folder: string, name: string): Promise<strin
 }
 
 function rowsFor({ golden, pipeline }: VersionImport, facts: OnnxFacts, draft: ManifestDraft): readonly ExampleRow[] {
-  const { features } = draft['input'] as { readonly features: readonly { readonly name: string }[] }
-  const names = features.map(({ name }) => name)
+  const names = draft.input.features.map(({ name }) => name)
   if (golden !== null) return readExampleRows(golden, names)
   const said = metadataOf(facts, 'golden')
   const rows = said === undefined ? rowsOfPipeline(pipeline) : jsonRows('millrace.golden', said, names)
@@ -102,12 +104,11 @@ type Golden = readonly { readonly features: ExampleRow['features']; readonly out
 
 async function answered(
   folder: string,
-  manifest: Readonly<Record<string, unknown>>,
+  manifest: Pick<ManifestDraft, 'output'>,
   rows: readonly ExampleRow[],
   limits: ProbationLimits,
 ): Promise<Golden> {
-  const { width } = manifest['output'] as { readonly width: number }
-  const none = new Array<number>(width).fill(0)
+  const none = new Array<number>(manifest.output.width).fill(0)
   const known = rows.map(({ features, outputs }) => ({ features, outputs: outputs ?? none }))
   if (rows.every(({ outputs }) => outputs !== null)) return known
   write(folder, { ...manifest, golden: known, tolerance: ANY_OUTPUT })

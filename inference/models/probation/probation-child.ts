@@ -3,7 +3,7 @@
  * is at one. What it is at is said before each step: what it said last is what it died of.
  */
 import { statSync, writeFileSync } from 'node:fs'
-import { extname, join } from 'node:path'
+import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describeError, MillraceError } from '../../../infra/runtime/errors.ts'
 import type { ModelProfile } from '../../../schemas/control/models.ts'
@@ -23,7 +23,14 @@ import type {
 import { repeatedRows, rowsWithout } from './sample-rows.ts'
 import { structureProblem } from './structure-problem.ts'
 
-const LIFELINE = join(import.meta.dirname, `../../execution/child-lifeline${extname(import.meta.filename)}`)
+/**
+ * A thread that ends the process when the parent is gone, also while the main thread runs a model: the parent holds the other
+ * end of the stream 4 and never writes to it.
+ */
+const LIFELINE = `
+const { Socket } = require('node:net')
+new Socket({ fd: 4 }).resume().on('close', () => process.kill(process.pid, 'SIGKILL'))
+`
 
 class Refused extends Error {
   readonly code: ProbationCode
@@ -160,8 +167,14 @@ async function run(session: ModelSession, rows: Float32Array, what: string): Pro
 // an interrupt of the terminal reaches every process of its group: the parent decides when this one ends
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined)
 // where memory runs out, this process is the one to go, and not the parent
-if (process.platform === 'linux') writeFileSync('/proc/self/oom_score_adj', '900')
-new Worker(LIFELINE).unref()
+if (process.platform === 'linux') {
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '900')
+  } catch (error) {
+    say({ kind: 'remark', text: describeError(error).message })
+  }
+}
+new Worker(LIFELINE, { eval: true }).unref()
 process.on('message', (candidate: Candidate) => {
   judge(candidate).catch((error: unknown) => {
     const { message } = describeError(error)

@@ -4,6 +4,7 @@ import type { ModelEntry, ModelProfile } from '../../../schemas/control/models.t
 import type { ControlLog } from '../../runtime/control/control-log.ts'
 import { withControlLog } from '../control-log.ts'
 import { loadStageModule } from '../stage-module.ts'
+import { registerRollout } from './rollout.ts'
 
 /** As inference/commands/model-*.ts export them. */
 interface Report {
@@ -137,6 +138,8 @@ export function register(program: Command): void {
         console.log(changed ? `retired  ${name}` : `${name} was retired before`)
       })
     })
+
+  registerRollout(model)
 }
 
 function registerPush(model: Command): void {
