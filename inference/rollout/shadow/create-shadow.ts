@@ -128,20 +128,23 @@ export function createShadow(deps: ShadowDeps): Started<ShadowTaker> {
   }
 
   /** Null when nobody waits for it any longer. */
-  function answered(version: ServedVersion, rows: ShadowRows, fit: Int32Array): Promise<ScoredRows | null> {
-    return new Promise((resolve, reject) => {
-      const giveUp = (): void => resolve(null)
-      giveUps.add(giveUp)
-      version.batcher
-        .submit({
-          lane: `${topic}/${rows.partition}`,
-          rows: featuresOf(rows, fit),
-          arrivedAt: clock.monotonic(),
-          deadline: Number.POSITIVE_INFINITY,
-        })
-        .finally(() => giveUps.delete(giveUp))
-        .then(resolve, reject)
-    })
+  async function answered(version: ServedVersion, rows: ShadowRows, fit: Int32Array): Promise<ScoredRows | null> {
+    // a race against one stop for all would keep what every turn took for as long as that is open
+    const { promise, resolve, reject } = Promise.withResolvers<ScoredRows | null>()
+    const giveUp = (): void => resolve(null)
+    giveUps.add(giveUp)
+    try {
+      const scored = version.batcher.submit({
+        lane: `${topic}/${rows.partition}`,
+        rows: featuresOf(rows, fit),
+        arrivedAt: clock.monotonic(),
+        deadline: Number.POSITIVE_INFINITY,
+      })
+      scored.then(resolve, reject)
+      return await promise
+    } finally {
+      giveUps.delete(giveUp)
+    }
   }
 
   async function write({ version, partition }: ShadowRows, records: readonly OutgoingRecord[], account: Account) {
