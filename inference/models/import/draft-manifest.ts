@@ -25,7 +25,7 @@ export type ManifestDraft = Readonly<Record<string, unknown>> & {
 }
 
 /** Keys of metadata_props that are read, each the JSON of the manifest's member of that name. */
-export const METADATA = 'millrace.'
+const METADATA = 'millrace.'
 
 const TASKS = new Map([
   [1, 'regression'],
