@@ -1,7 +1,7 @@
 import type { Metrics } from '../infra/runtime/telemetry/metrics.ts'
 import type { ModelFacts } from '../infra/runtime/telemetry/stage-report.ts'
 import type { VersionCacheObserver } from './models/create-version-cache.ts'
-import type { ServeObserver } from './models/serve-version.ts'
+import type { ServeObserver } from './models/served-as.ts'
 import type { ScoreObserver } from './score-columns.ts'
 
 const BATCH_ROWS = [1, 4, 16, 64, 256, 512, 1_024, 2_048, 4_096, 16_384]

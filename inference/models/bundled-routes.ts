@@ -8,7 +8,8 @@ import { createExecutors } from '../execution/executors.ts'
 import { createRoutes, type RolloutRoutes } from '../rollout/create-routes.ts'
 import { createVersionCatalogue } from '../rollout/version-catalogue.ts'
 import { createVersionCache } from './create-version-cache.ts'
-import { type ServeObserver, type ServeSettings, serveVersion } from './serve-version.ts'
+import { serveVersion } from './serve-version.ts'
+import type { ServeObserver, ServeSettings } from './served-as.ts'
 
 export interface BundledRoutesOptions {
   readonly pipeline: CompiledPipeline

@@ -3,7 +3,7 @@ import { chooseExecutor } from '../execution/choose-executor.ts'
 import type { Executor, PreparedModel } from '../execution/executor.ts'
 import type { Provider } from '../execution/run-rows.ts'
 import { measureCost } from './measure-cost.ts'
-import type { ServeSettings, ServeVersionDeps, VersionFacts } from './serve-version.ts'
+import type { ServeSettings, ServeVersionDeps, VersionFacts } from './served-as.ts'
 
 /** A model where it runs. */
 export interface PlacedModel {
