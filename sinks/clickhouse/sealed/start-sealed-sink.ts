@@ -27,7 +27,7 @@ import { createSealedStore } from './sealed-store.ts'
 export interface SealedSinkStart<T> {
   /** What is stored: names the group, and `sinks-<input>` in reports. */
   readonly input: string
-  /** By default the pipeline's own. */
+  /** By default the pipeline's own. One that pipelines share has no dead letters: what cannot be stored stops it. */
   readonly group?: string
   readonly topic: string
   readonly schema: AvroSchema
@@ -68,7 +68,8 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
     `${positionsCommand(pipeline.folder, group, partition)} --to ${to}`
   const running: { sink?: SealedSink } = {}
   const trusted = (): boolean => running.sink?.source.trusted() ?? true
-  const letters = await letterTopics(context, lanes, found.id, trusted)
+  // a position that notes one pipeline's dead letters could not be taken over by the sinks of another
+  const letters = options.group === undefined ? await letterTopics(context, lanes, found.id, trusted) : null
   // the sink of the reports would report on its own reports, for ever
   const report = topic === STAGE_METRICS_TOPIC ? null : await startNamedReport(context, name)
   const standing = createLaneStanding(name)
