@@ -84,7 +84,7 @@ async function eventEnds(
   const [row] = await clickhouse.rows<Record<'predicted' | 'predictions' | 'dead' | 'ended', string>>(
     `WITH ends AS (
        SELECT 'prediction' AS end, kafka_partition AS lane, toInt64(origin_offset) AS at FROM predictions FINAL
-       WHERE pipeline = {pipeline:String} AND role = 'primary' AND origin_generation = {generation:String}
+       WHERE pipeline = {pipeline:String} AND role != 'shadow' AND origin_generation = {generation:String}
        UNION ALL
        SELECT 'dead letter', partition, origin_offset FROM dead_letters FINAL
        WHERE pipeline = {pipeline:String} AND kind != 'unstored' AND origin_generation = {generation:String}
