@@ -27,6 +27,11 @@ const NOISE = 0.2
 /** How far a and b are trusted at first, relative: what is assumed, and what probation measured (elsewhere). */
 const UNSURE = 1
 const MEASURED = 0.2
+/**
+ * a / b stays below so many times what was measured apart: where others keep the thread or the processor busy, their time
+ * counts as a, and batches would grow to thousands of rows for nothing.
+ */
+const MOST_SHAPE = 4
 /** A run forgets so much: of the level (another clock rate, a busy neighbour) and of the shape. */
 const LEVEL_DRIFT = 0.006
 const SHAPE_DRIFT = 0.003
@@ -49,6 +54,7 @@ export function createCostFit(profile: ModelProfile | null): CostFit {
   let b = Math.max(start.rowUs / 1_000, LEAST_ROW_MS)
   const trust = profile === null ? UNSURE : MEASURED
   let scaled = profile !== null
+  const mostShape = profile === null ? Number.POSITIVE_INFINITY : (MOST_SHAPE * a) / b
   /** Covariance of (a, b). */
   let paa = (trust * a) ** 2
   let pab = 0
@@ -90,6 +96,7 @@ export function createCostFit(profile: ModelProfile | null): CostFit {
     // one run cannot say that the other part costs nothing
     a = Math.max(a + (fixedPart / spread) * error, a / 2, LEAST_FIXED_MS)
     b = Math.max(b + (rowPart / spread) * error, b / 2, LEAST_ROW_MS)
+    a = Math.min(a, mostShape * b)
     // neither rounding nor certainty may make it something that is no covariance
     paa = Math.max(paa - fixedPart ** 2 / spread, (SHAPE_DRIFT * a) ** 2)
     pbb = Math.max(pbb - rowPart ** 2 / spread, (SHAPE_DRIFT * b) ** 2)

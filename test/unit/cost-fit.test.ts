@@ -39,6 +39,15 @@ test('what probation measured counts from the start, and follows a machine that 
   expect(fit.predictMs(33) / 0.39).toBeCloseTo(1, 1)
 })
 
+test('time that others keep the thread for does not make it a model whose batches should have thousands of rows', () => {
+  const fit = createCostFit({ provider: 'cpu', fixedUs: 12.8, rowUs: 3.56, tail: 1.3 })
+  for (let run = 0; run < 2_000; run++) {
+    const rows = 1 + (run % 66)
+    fit.observe(rows, 5 + 0.0128 + 0.00356 * rows)
+  }
+  expect((9 * fit.fixedMs) / fit.rowMs).toBeLessThanOrEqual(4 * 9 * (12.8 / 3.56) + 1e-6)
+})
+
 test('runs that all have one size move the level and keep the shape', () => {
   const fit = createCostFit({ provider: 'cpu', fixedUs: 10, rowUs: 1, tail: 1.3 })
   const random = seededRandom(2)
