@@ -9,10 +9,15 @@ export interface IsolationDeps {
   readonly provider: Provider
   /** Where the rows of a run that ended a child are replayed; null for a model that has no child to end. */
   readonly quarantine: Quarantine | null
+  /** What a run of so many rows is expected to take, ms; 0 = not known. */
+  readonly expectedMs: (rows: number) => number
 }
 
 /** One bad row in so many is looked for by halves; where there are more, each row is run alone. */
 const HALVING_PAYS = 50
+/** A run that takes longer, and longer than so many times what is expected, may be one that hangs. */
+const SUSPECT_MS = 500
+const SUSPECT_SLACK = 5
 /** Batches in a row that ended a child though each of their rows was answered alone. */
 const UNEXPLAINED = 3
 const NONE: ReadonlyMap<number, RowFailure> = new Map()
@@ -20,10 +25,10 @@ const NONE: ReadonlyMap<number, RowFailure> = new Map()
 /**
  * Runs rows on a model, and finds those that it fails on: a row that it refuses, alone as well as in its batch, has a failure
  * and the others have their outputs. After a run that ended a child, its rows are replayed one by one in quarantine, while
- * the executor goes on with other runs. Rejects with `model_failed` (crash) when no row is to blame: the model fails even on
+ * the executor goes on with other runs; quarantine gets ready while a run that may hang still has time. Rejects with `model_failed` (crash) when no row is to blame: the model fails even on
  * a row that it is known to answer, or three batches in a row end the child and no row of them does.
  */
-export function isolateRows({ model, provider, quarantine }: IsolationDeps): RunRows {
+export function isolateRows({ model, provider, quarantine, expectedMs }: IsolationDeps): RunRows {
   const { manifest } = model
   const features = manifest.input.features.length
   const { width } = manifest.output
@@ -114,10 +119,21 @@ export function isolateRows({ model, provider, quarantine }: IsolationDeps): Run
     return { outputs, batchRows, failures, provider }
   }
 
+  async function runWatched(rows: Float32Array, count: number): Promise<Float32Array> {
+    if (quarantine === null) return await model.run(rows)
+    const suspectMs = Math.max(SUSPECT_MS, SUSPECT_SLACK * expectedMs(count))
+    const suspicion = setTimeout(() => quarantine.warm(manifest), suspectMs)
+    try {
+      return await model.run(rows)
+    } finally {
+      clearTimeout(suspicion)
+    }
+  }
+
   return async (rows) => {
     const count = rows.length / features
     try {
-      const outputs = await model.run(rows)
+      const outputs = await runWatched(rows, count)
       unexplained = 0
       return { outputs, batchRows: new Int32Array(count).fill(count), failures: NONE, provider }
     } catch (error) {

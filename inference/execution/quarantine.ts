@@ -15,6 +15,8 @@ export interface Replay {
  * blame. It is started when it is needed, and ended when it has not been for a while.
  */
 export interface Quarantine {
+  /** Gets ready for a replay that may come; whether it could is told to who asks for the replay. */
+  warm(manifest: ModelManifest): void
   /** Null when the model does not get as far as the first row: then none is to blame. Rejects with `retry`. */
   replay(manifest: ModelManifest, rows: Float32Array): Promise<Replay | null>
   close(): Promise<void>
@@ -37,6 +39,7 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
   let users = 0
   let idle: NodeJS.Timeout | null = null
   let ending: Promise<void> = Promise.resolve()
+  let isClosed = false
 
   async function end(): Promise<void> {
     const ended = host
@@ -56,22 +59,28 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
     return model
   }
 
+  async function use<T>(manifest: ModelManifest, work: (model: PreparedModel) => Promise<T>): Promise<T | null> {
+    users++
+    if (idle !== null) clearTimeout(idle)
+    try {
+      return await work(await prepared(manifest))
+    } catch (error) {
+      host?.models.delete(manifest.sha256)
+      if (error instanceof MillraceError && error.fate === 'crash') return null
+      throw error
+    } finally {
+      users--
+      if (users === 0) idle = setTimeout(() => void end(), idleMs).unref()
+    }
+  }
+
   return {
-    async replay(manifest, rows) {
-      users++
-      if (idle !== null) clearTimeout(idle)
-      try {
-        return await oneByOne(await prepared(manifest), rows)
-      } catch (error) {
-        host?.models.delete(manifest.sha256)
-        if (error instanceof MillraceError && error.fate === 'crash') return null
-        throw error
-      } finally {
-        users--
-        if (users === 0) idle = setTimeout(() => void end(), idleMs).unref()
-      }
+    warm(manifest) {
+      if (!isClosed) use(manifest, () => Promise.resolve()).catch(() => undefined)
     },
+    replay: (manifest, rows) => use(manifest, (model) => oneByOne(model, rows)),
     async close() {
+      isClosed = true
       if (idle !== null) clearTimeout(idle)
       await end()
     },

@@ -77,9 +77,10 @@ function runsOf(
   outputWidth: number,
 ): RunRows {
   const runs = new Map(
-    placed.map(({ executor, model, profile: { provider } }) => {
+    placed.map(({ executor, model, profile: { provider, fixedUs, rowUs } }) => {
       const quarantine = executor.kind === 'inline' ? null : executors.quarantine(provider)
-      let run = isolateRows({ model, provider, quarantine })
+      const expectedMs = (rows: number): number => (fixedUs + rowUs * rows) / 1_000
+      let run = isolateRows({ model, provider, quarantine, expectedMs })
       if (provider === 'cuda') run = padded({ run, width, buckets: GPU_BUCKETS, maxRows: settings.maxRows })
       const { predictionCacheBytes: maxBytes } = settings
       if (maxBytes === 0) return [provider, run] as const

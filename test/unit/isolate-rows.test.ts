@@ -1,8 +1,9 @@
 /** Which rows are to blame, by a model that is a function. */
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { ModelRunError, type PreparedModel, type RunFault } from '../../inference/execution/executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
 import type { Quarantine, Replay } from '../../inference/execution/quarantine.ts'
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { endsOf, rowsOf } from '../support/executor-hosts.ts'
 import { versionOf } from '../support/model-version.ts'
 import { FEATURES, ORDINARY } from '../support/onnx/hostile-models.ts'
@@ -35,10 +36,10 @@ const range = (count: number): number[] => Array.from({ length: count }, (_, at)
 const refuses = (...bad: readonly number[]) =>
   failing((firsts) => (firsts.some((one) => bad.includes(one)) ? 'rows' : null))
 const isolated = ({ model }: Failing, quarantine: Quarantine | null = null) =>
-  isolateRows({ model, provider: 'cpu', quarantine })
+  isolateRows({ model, provider: 'cpu', quarantine, expectedMs: () => 0 })
 
 function quarantineThat(replay: (rows: Float32Array) => Replay | null): Quarantine {
-  return { replay: (_manifest, rows) => Promise.resolve(replay(rows)), close: () => Promise.resolve() }
+  return { warm: () => {}, replay: (_manifest, rows) => Promise.resolve(replay(rows)), close: () => Promise.resolve() }
 }
 
 const answersAll = quarantineThat((rows) => ({
@@ -86,7 +87,12 @@ test('a model that fails on a row that it is known to answer fails, and no row',
 test('what is no failure of a run is handed on', async () => {
   const gone = new Error('gone')
   const { model } = refuses()
-  const run = isolateRows({ model: { ...model, run: () => Promise.reject(gone) }, provider: 'cpu', quarantine: null })
+  const run = isolateRows({
+    model: { ...model, run: () => Promise.reject(gone) },
+    provider: 'cpu',
+    quarantine: null,
+    expectedMs: () => 0,
+  })
   await expect(run(rowsOf([10]))).rejects.toBe(gone)
 })
 
@@ -103,6 +109,26 @@ test('a row that ends a child alone, too, is to blame', async () => {
   for (let batch = 0; batch < 5; batch++) {
     expect(endsOf(await isolated(ending, quarantine)(rowsOf(range(3))))).toEqual([10, 'model_timeout', 12])
   }
+})
+
+test('quarantine gets ready when a run takes five times what it may, and at least half a second', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const { model } = refuses()
+  const warmed: string[] = []
+  const quarantine = { ...answersAll, warm: ({ name }: ModelManifest) => void warmed.push(name) }
+  const runOf = async (ms: number) => {
+    const slow = new Promise<Float32Array>((resolve) => setTimeout(() => resolve(Float32Array.of(1, 2)), ms))
+    const expectedMs = (rows: number): number => rows * 100
+    const deps = { model: { ...model, run: () => slow }, provider: 'cpu', quarantine, expectedMs } as const
+    const result = isolateRows(deps)(rowsOf(range(2)))
+    await vi.advanceTimersByTimeAsync(ms)
+    expect(endsOf(await result)).toEqual([1, 2])
+  }
+  await runOf(990)
+  expect(warmed).toEqual([])
+  await runOf(1_010)
+  expect(warmed).toEqual(['m'])
 })
 
 test('three batches in a row that end the child without a row that does blame the model', async () => {
