@@ -1,118 +1,115 @@
-import { setTimeout as delay } from 'node:timers/promises'
-import { expect, inject, onTestFinished, test } from 'vitest'
-import { createSupervisor } from '../../infra/local/supervisor.ts'
-import { systemClock } from '../../infra/runtime/clock.ts'
+import { readFileSync } from 'node:fs'
+import { expect, inject, test } from 'vitest'
+import { entityBucket, shareSeed } from '../../inference/rollout/entity-bucket.ts'
+import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { CONNECTIONS, readConfig } from '../../infra/runtime/config.ts'
-import { createKafkaConnections } from '../../infra/runtime/kafka/connections/kafka-connections.ts'
-import { createLogReader } from '../../infra/runtime/kafka/log-reader.ts'
-import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
-import { eventually } from '../support/eventually.ts'
-import { hopFaults, killHops } from '../support/executors/killed-hops.ts'
+import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
+import { readContract } from '../../infra/runtime/stage-contracts.ts'
+import type { Prediction } from '../../schemas/generated/records.ts'
+import { type HopRunReport, runKilledHops } from '../support/executors/hop-run.ts'
 import { isRefused, numberedEvent } from '../support/executors/numbered-events.ts'
-import { leadersOf, type TestTopic, testTopic } from '../support/lane-consumers.ts'
+import { numberedVector, SLOW_SHARE } from '../support/executors/scored-vectors.ts'
 import { checkLane } from '../support/ledger/lane-ledger.ts'
-import { readLane } from '../support/ledger/ledger.ts'
-import { type SeededRandom, seededRandom } from '../support/seeded-random.ts'
+import { versionOf } from '../support/model-version.ts'
+import { ORDINARY } from '../support/onnx/hostile-models.ts'
+import { SLOW } from '../support/onnx/slow-model.ts'
+import { seededRandom } from '../support/seeded-random.ts'
 
 // Batches of one lane that are finished in another order than they were taken in, in processes that are killed meanwhile.
 
 const SEED = 4_711
 const PARTITIONS = 4
-/** Of each partition, at the start. */
-const BACKLOG = 3_000
-const ROUND_MS = 10
-const SETTLED_WITHIN_MS = 30_000
-const KILLS = { anywhere: 4, whileWaiting: 5 }
-/** Batches, at least, that are finished before an earlier one of their lane: about 550 are. */
-const OVERTAKING = 200
+const TIMEOUT = { timeout: 120_000 }
+const brokers = readConfig(CONNECTIONS, inject('stack').env).kafkaBrokers
 
-/** Fills all lanes alike, in rounds of changing size; `stop` answers how many records each has. */
-function startFeed({ topic, producer }: TestTopic, random: SeededRandom): { stop(): Promise<number> } {
-  const stopping = new AbortController()
-  const { signal } = stopping
-  async function send(from: number, count: number): Promise<void> {
-    const messages = Array.from({ length: PARTITIONS * count }, (_, row) => {
-      const partition = row % PARTITIONS
-      return { partition, value: numberedEvent(partition, from + Math.floor(row / PARTITIONS)) }
-    })
-    await producer.send({ topic, acks: -1, messages })
-  }
-  const running = (async () => {
-    await send(0, BACKLOG)
-    let sent = BACKLOG
-    while (!signal.aborted) {
-      const count = random.chance(0.05) ? random.between(100, 400) : random.between(1, 20)
-      await send(sent, count)
-      sent += count
-      await delay(ROUND_MS, undefined, { signal }).catch(() => {})
-    }
-    return sent
-  })()
-  return {
-    stop() {
-      stopping.abort()
-      return running
-    },
-  }
-}
-
-test('a fast and a slow executor out of order on every lane, killed again and again: each record ends once, in order', {
-  timeout: 120_000,
-}, async () => {
-  const random = seededRandom(SEED)
-  const brokers = readConfig(CONNECTIONS, inject('stack').env).kafkaBrokers
-  const input = await testTopic(brokers, { partitions: PARTITIONS })
-  const [output, deadLetters] = [`${input.topic}.output`, `${input.topic}.dead-letters`]
-  const topics = [output, deadLetters].map((topic) => ({ topic, numPartitions: PARTITIONS, replicationFactor: 1 }))
-  await input.admin.createTopics({ topics, waitForLeaders: false })
-  for (const { topic } of topics) await leadersOf(input.admin, topic)
-  const supervisor = createSupervisor()
-  onTestFinished(() => supervisor.stop())
-
-  const feed = startFeed(input, random.fork('feed'))
-  const faults = hopFaults(random.fork('faults'), KILLS)
-  const settings = {
-    brokers,
-    group: input.group,
-    input: input.topic,
-    output,
-    deadLetters,
-    stage: 'inference',
-    sessionTimeoutMs: 1_500,
-    handler: 'test/support/executors/numbered-events.ts',
-  }
-  const logFile = `.millrace/test-logs/${input.topic}.log`
-  const { killed, running } = await killHops(supervisor, settings, { faults, random, logFile }).finally(feed.stop)
-  const sent = await feed.stop()
-  const positions = async (): Promise<void> => {
-    const committed = await input.committed()
-    const at = Array.from({ length: PARTITIONS }, (_, partition) => committed.get(partition)?.offset)
-    expect(at).toEqual(await input.ends())
-  }
-  await eventually(positions, { deadlineMs: SETTLED_WITHIN_MS })
-  for (const run of running) {
-    await run.stop()
-    expect(await run.exited, run.lastError ?? '').toBe(0)
-  }
-
-  const config = { brokers }
-  const connections = createKafkaConnections({ config, clientId: 'ledger', logger: silentLogger, clock: systemClock })
-  onTestFinished(() => connections.close())
-  const reader = createLogReader({ connections, clock: systemClock })
-  const events = (await connections.topics([input.topic])).get(input.topic)?.id ?? ''
-  const names = { events: input.topic, features: null, predictions: output, deadLetters }
+/** Each record has one end, in order; the refused ones are dead letters. */
+function checkLanes({ lanes, sent }: HopRunReport): void {
   const refused = Array.from({ length: sent }, (_, number) => number).filter(isRefused)
-  for (let partition = 0; partition < PARTITIONS; partition++) {
-    const logs = await readLane(reader, names, partition, new Map([[input.topic, 'events']]), { events })
+  expect(lanes).toHaveLength(PARTITIONS)
+  for (const logs of lanes) {
     const { examples, found, ...counts } = checkLane(logs)
     expect(examples, JSON.stringify(found)).toEqual([])
     expect([...logs.deadLetters.sources]).toEqual(refused)
     expect(counts).toMatchObject({ events: sent, predictions: sent - refused.length, deadLetters: refused.length })
   }
+}
 
-  const overtaking = [...killed, ...running].reduce((sum, run) => sum + run.overtaking, 0)
-  expect(overtaking).toBeGreaterThan(OVERTAKING)
+function checkFaults({ killed, running, faults }: HopRunReport, least: { waiting: number; overtaking: number }): void {
   expect(killed.length).toBe(faults.length)
   expect(killed.filter(({ reached }) => reached).length).toBe(faults.filter(({ kind }) => kind === 'at-point').length)
-  expect(killed.filter(({ waiting }) => waiting > 0).length).toBeGreaterThanOrEqual(KILLS.whileWaiting)
-})
+  expect(killed.filter(({ waiting }) => waiting > 0).length).toBeGreaterThanOrEqual(least.waiting)
+  // batches that are finished before an earlier one of their lane
+  const overtaking = [...killed, ...running].reduce((sum, run) => sum + run.overtaking, 0)
+  expect(overtaking).toBeGreaterThan(least.overtaking)
+}
+
+test(
+  'a fast and a slow executor out of order on every lane, killed again and again: each record ends once, in order',
+  TIMEOUT,
+  async () => {
+    const kills = { anywhere: 4, whileWaiting: 5 }
+    const report = await runKilledHops({
+      brokers,
+      load: {
+        ...{ partitions: PARTITIONS, backlog: 3_000, roundMs: 10 },
+        record: (partition, number) => ({ value: numberedEvent(partition, number) }),
+      },
+      kills,
+      random: seededRandom(SEED),
+      handler: { handler: 'test/support/executors/numbered-events.ts', given: {} },
+    })
+    checkLanes(report)
+    // about 550 are
+    checkFaults(report, { waiting: kills.whileWaiting, overtaking: 200 })
+  },
+)
+
+test(
+  'a fast and a slow version of a model on every lane, killed again and again: each vector is answered once, in order, by its version',
+  TIMEOUT,
+  async () => {
+    const [fast, slow] = [versionOf(ORDINARY), versionOf(SLOW)]
+    const kills = { anywhere: 3, whileWaiting: 3 }
+    /** Keys come in runs, so that some batches are answered by one version alone. */
+    const keyOf = (partition: number, number: number): string => `${partition}-${Math.floor(number / 40)}`
+    const report = await runKilledHops({
+      brokers,
+      load: {
+        ...{ partitions: PARTITIONS, backlog: 3_000, roundMs: 20 },
+        record: (partition, number) => ({
+          key: keyOf(partition, number),
+          value: numberedVector(fast.featureSet.digest, partition, number, isRefused(number)),
+        }),
+      },
+      kills,
+      random: seededRandom(SEED),
+      handler: {
+        handler: 'test/support/executors/scored-vectors.ts',
+        given: { fast: fast.folder, slow: slow.folder },
+      },
+    })
+    checkLanes(report)
+    checkFaults(report, { waiting: kills.whileWaiting, overtaking: 50 })
+
+    const seed = shareSeed(slow.sha256)
+    const answers = { fast: 0, slow: 0 }
+    const type = parseAvroSchema(await readContract('prediction'), 'prediction')
+    const read = type.readerOf(type)
+    for await (const set of report.outputs()) {
+      for (let row = 0; row < set.length; row++) {
+        const key = sliceAt(set.keys, row) ?? Buffer.alloc(0)
+        const { event_id, features, model_version, score } = read(sliceAt(set.values, row) as Buffer) as Prediction
+        const isSlow = entityBucket(key, 0, key.length, seed) < SLOW_SHARE
+        const mean = ((features[0] as number) + 5) / 3
+        if (model_version !== (isSlow ? 'slow' : '1') || Math.abs(score - (isSlow ? -mean : mean)) > 1e-3 * mean) {
+          expect.fail(`${event_id} of ${key} is answered ${score} by version ${model_version}`)
+        }
+        answers[isSlow ? 'slow' : 'fast']++
+      }
+    }
+    const all = answers.fast + answers.slow
+    expect(Math.min(answers.fast, answers.slow)).toBeGreaterThan(0.3 * all)
+    const log = readFileSync(report.logFile, 'utf8').split('\n')
+    expect(log.filter((line) => line.includes('executor child ended')).length).toBeGreaterThan(kills.anywhere)
+  },
+)

@@ -22,7 +22,7 @@ import { watchOrder } from './watch-order.ts'
  */
 
 const ROOT = path.resolve(import.meta.dirname, '../../..')
-const OUTPUT = 'output'
+const OUTPUT = 'predictions'
 const LETTER_SCHEMA_ID = 2
 
 const settings = JSON.parse(process.argv[2] ?? '') as HopSettings
@@ -35,7 +35,7 @@ const generation = (await connections.topics([input])).get(input)?.id ?? ''
 const { createHandler } = (await import(pathToFileURL(path.join(ROOT, settings.handler)).href)) as {
   readonly createHandler: CreateHandler
 }
-const made = await createHandler({ generation, output: OUTPUT, random: seededRandom(seed) })
+const made = await createHandler({ generation, output: OUTPUT, random: seededRandom(seed), given: settings.given })
 let finished = 0
 const watch = watchOrder(made.handler, ({ partition, lastOffset, overtook, waiting }) => {
   process.stdout.write(`finished ${partition} ${lastOffset} ${overtook} ${waiting}\n`)
@@ -96,4 +96,5 @@ const hop = await startLaneHop({
 started.hop = hop.value
 await Promise.race([hop.value.ended, terminated])
 await hop.stop()
+await made.close?.()
 await connections.close()

@@ -16,6 +16,8 @@ export interface HopSettings {
   readonly sessionTimeoutMs: number
   /** Path of a module, from the root, that exports a `createHandler`. */
   readonly handler: string
+  /** For the handler alone. */
+  readonly given: Readonly<Record<string, string>>
   /** Of this process: the next one draws other numbers. */
   readonly seed: number
   /** Once its handler has finished so many batches, it kills itself as soon as one of them waits for an earlier one; null = never. */
@@ -29,8 +31,10 @@ export type CreateHandler = (context: {
   /** Name of the output that it emits to. */
   readonly output: string
   readonly random: SeededRandom
+  readonly given: HopSettings['given']
 }) => Promise<{
   readonly handler: BatchHandler
   /** Coordinates in the events topic of an input record; by default its own. */
   readonly originOf?: OriginOf
+  close?(): Promise<void>
 }>

@@ -54,8 +54,10 @@ export interface SwapsReport {
   readonly swapMs: Quantiles
   /** From the append of an event to the append of its prediction, ms. */
   readonly latencyMs: { readonly quiet: Quantiles; readonly swapping: Quantiles }
-  /** Resident memory of inference and its children, MiB: medians of the first, middle and last tenth, from when every version has served. */
-  readonly residentMb: { readonly start: number; readonly middle: number; readonly end: number }
+  /** Medians over the phases of each kind, which a machine that stands still for a while does not change. */
+  readonly phaseP99Ms: { readonly quiet: number | null; readonly swapping: number | null }
+  /** Resident memory of inference and its children, MiB: medians of five stretches of time, one as long as the other, from when every version has served. */
+  readonly residentMb: readonly number[]
   readonly settled: boolean
   readonly ledger: LedgerVerdict
   readonly answers: AnswersVerdict
@@ -75,6 +77,7 @@ const FAILURES: readonly Failure[] = ['refused', 'damaged', 'wrong']
 
 const STEP_MS = 20
 const SAMPLE_MS = 1_000
+const STRETCHES = 5
 const DEADLINE_MS = 30_000
 /** Of what cannot be loaded. */
 const FAILING_DEADLINE_MS = 1_000
@@ -130,14 +133,14 @@ export async function runSwaps(options: SwapsOptions): Promise<SwapsReport> {
     await Promise.all(runs.map((run) => run.stop()))
     say('reading everything again')
     const ledger = await deployment.ledger()
-    const { answers, latencyMs } = await judge(options, deployment, versions, swapped.phases)
+    const { answers, ...latencies } = await judge(options, deployment, versions, swapped.phases)
     const { strange, mistaken, mixed } = answers
     const served = Object.keys(answers.versions)
     const isExact = settled && ledger.exact && strange + mistaken + mixed === 0 && swapped.unexpected.length === 0
     const failed = [versions.wrong, versions.damaged, versions.refused].some(({ version }) => served.includes(version))
     const { activated, unexpected, failures, swapMs } = swapped
     return {
-      ...{ activated, failed: failures, unexpected, swapMs: quantiles(swapMs), latencyMs, residentMb, settled },
+      ...{ activated, failed: failures, unexpected, swapMs: quantiles(swapMs), ...latencies, residentMb, settled },
       ...{ ledger, answers },
       // of each lane, no version comes back but by a swap
       exact: isExact && !failed && answers.mostChanges <= activated,
@@ -243,17 +246,23 @@ async function judge(
   { pipeline }: Deployment,
   { good }: SwapVersions,
   phases: readonly Phase[],
-): Promise<Pick<SwapsReport, 'answers' | 'latencyMs'>> {
+): Promise<Pick<SwapsReport, 'answers' | 'latencyMs' | 'phaseP99Ms'>> {
   const { connections, reader } = logConnections(commandConnections({ ...process.env, ...stack.env }).settings)
-  const latencies = { quiet: [] as number[], swapping: [] as number[] }
+  const measured = phases.map((phase) => ({ ...phase, ms: [] as number[] }))
   try {
     const bundled = listModelVersions(pipeline.model.directory).map(readModelManifest)
     const topic = { name: stageTopic(pipeline.name, 'predictions'), partitions }
     const answers = await checkAnswers(reader, topic, [...bundled, ...good], (eventAt, predictedAt) => {
-      const phase = phases.find(({ from, to }) => eventAt >= from && eventAt < to)
-      if (phase !== undefined) latencies[phase.kind].push(predictedAt - eventAt)
+      measured.find(({ from, to }) => eventAt >= from && eventAt < to)?.ms.push(predictedAt - eventAt)
     })
-    return { answers, latencyMs: { quiet: quantiles(latencies.quiet), swapping: quantiles(latencies.swapping) } }
+    const of = (kind: Phase['kind']) => measured.filter((phase) => phase.kind === kind).map(({ ms }) => ms)
+    const all = (kind: Phase['kind']) => quantiles(of(kind).flat())
+    const typical = (kind: Phase['kind']) => quantiles(of(kind).flatMap((ms) => percentile(ms, 0.99) ?? [])).p50
+    return {
+      answers,
+      latencyMs: { quiet: all('quiet'), swapping: all('swapping') },
+      phaseP99Ms: { quiet: typical('quiet'), swapping: typical('swapping') },
+    }
   } finally {
     await connections.close()
   }
@@ -296,10 +305,9 @@ function watchMemory(pid: number): { begin(): void; stop(): Promise<SwapsReport[
     async stop() {
       stopping.abort()
       await sampling
-      const tenth = Math.max(1, Math.floor(samples.length / 10))
-      const middle = Math.floor((samples.length - tenth) / 2)
-      const median = (from: number): number => Math.round(percentile(samples.slice(from, from + tenth), 0.5) ?? 0)
-      return { start: median(0), middle: median(middle), end: median(samples.length - tenth) }
+      const length = samples.length / STRETCHES
+      const stretch = (at: number): readonly number[] => samples.slice(at * length, (at + 1) * length)
+      return Array.from({ length: STRETCHES }, (_, at) => Math.round(percentile(stretch(at), 0.5) ?? 0))
     },
   }
 }

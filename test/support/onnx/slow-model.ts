@@ -1,0 +1,47 @@
+import type { ModelVersion } from '../model-version.ts'
+import { FEATURES, ORDINARY } from './hostile-models.ts'
+
+/** Turns of a loop that changes nothing: some milliseconds for a run of any size. */
+const TURNS = 1_000
+
+const { model, golden } = ORDINARY
+
+/** Takes its time, and scores the negative of what the ordinary model does. */
+export const SLOW: ModelVersion = {
+  ...ORDINARY,
+  model: {
+    ...model,
+    nodes: [
+      {
+        operator: 'Loop',
+        inputs: ['turns', '', 'features'],
+        outputs: ['looped'],
+        attributes: {
+          body: {
+            graph: {
+              nodes: [
+                { operator: 'Identity', inputs: ['going'], outputs: ['goesOn'] },
+                { operator: 'Add', inputs: ['carried', 'none'], outputs: ['carriedOn'] },
+              ],
+              weights: [],
+              input: [
+                { name: 'turn', scalar: 'int64' },
+                { name: 'going', scalar: 'bool' },
+                { name: 'carried', width: FEATURES },
+              ],
+              output: [
+                { name: 'goesOn', scalar: 'bool' },
+                { name: 'carriedOn', width: FEATURES },
+              ],
+            },
+          },
+        },
+      },
+      { operator: 'Neg', inputs: ['looped'], outputs: ['checked'] },
+      ...model.nodes.slice(1),
+    ],
+    weights: [...model.weights, { name: 'turns', shape: [], values: BigInt64Array.of(BigInt(TURNS)) }],
+  },
+  golden: golden.map(({ features, outputs }) => ({ features, outputs: outputs.map((output) => -output) })),
+  more: { version: 'slow' },
+}
