@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../../infra/runtime/clock.ts'
 import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
 import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
@@ -104,10 +105,12 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
     const { active = null } = entry ?? {}
     const next = active === null ? null : find(active)
     if (next !== null && next.plan !== serving?.plan && answers(next)) {
+      // an entry about a proposal says the active plan once more
+      const isOther = !isDeepStrictEqual(next.plan, serving?.plan)
       serving = next
       pinAndLoad()
       const { epoch, production, candidate, shadow } = next.plan
-      logger.info({ model, epoch, production, candidate, shadow }, 'rollout plan in force')
+      if (isOther) logger.info({ model, epoch, production, candidate, shadow }, 'rollout plan in force')
     }
     targets = new Map()
   }

@@ -34,6 +34,8 @@ interface Stage {
   /** Lets a version (by name) load, or fail. */
   readonly broken: Map<string, Error>
   readonly gates: Map<string, Promise<void>>
+  /** Epochs of plans, as they were said to be in force. */
+  readonly inForce: number[]
   advance(ms: number): void
 }
 
@@ -41,7 +43,11 @@ const digestOf = (version: string): string => version.padStart(8, '0').repeat(8)
 
 function stage(control: ControlLog, directory: string): Stage {
   const clock = manualClock()
-  const deps = { control, clock, logger: silentLogger }
+  const inForce: number[] = []
+  const info = (fields: object, message: string): void => {
+    if (message === 'rollout plan in force') inForce.push((fields as { readonly epoch: number }).epoch)
+  }
+  const deps = { control, clock, logger: { ...silentLogger, info } }
   const catalogue = createVersionCatalogue({
     ...deps,
     pipeline: { ...pipeline, model: { ...pipeline.model, directory } },
@@ -76,7 +82,7 @@ function stage(control: ControlLog, directory: string): Stage {
   onTestFinished(unwatch)
   onTestFinished(() => cache.close())
   routes.follow(false)
-  return { routes, closed, broken, gates, advance: clock.advance }
+  return { routes, closed, broken, gates, inForce, advance: clock.advance }
 }
 
 async function register(control: ControlLog, version: string, featureSet = FEATURES): Promise<void> {
@@ -176,6 +182,22 @@ test('a version that is held outlives the swap; what nobody holds or pins makes 
   // the one before it is pinned: a rollback is at once
   await step(control, { to: 'roll back', version: null, evidence: null })
   expect(answers(one)).toBe('2')
+})
+
+test('a plan comes into force once, whatever else is said meanwhile', async () => {
+  const control = memoryControlLog()
+  for (const version of ['1', '2']) await register(control, version)
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await becomes(one, '1')
+  await activate(control, '2', { as: 'candidate', weight: 1_000 })
+  await becomes(one, '1+2@1000')
+  // the epoch stays: the versions are the same
+  await step(control, { to: 'weigh', weight: 2_000 })
+  await becomes(one, '1+2@2000')
+  const epoch = await propose(control, '2')
+  await step(control, { to: 'stall', epoch, evidence: {} })
+  expect(one.inForce).toEqual([1, 2, 2])
 })
 
 test('candidate and shadow share the feature set with production, else each answers its own', async () => {
