@@ -5,7 +5,9 @@ import { onTestFinished } from 'vitest'
 import { createFusedBatch, type FusedBatchDeps } from '../../inference/fused-batch.ts'
 import { startBundledRoutes } from '../../inference/models/bundled-routes.ts'
 import type { RolloutRoutes } from '../../inference/rollout/create-routes.ts'
+import type { RouteShare, Routes } from '../../inference/rollout/routes.ts'
 import { createScoreBatch } from '../../inference/score-batch.ts'
+import type { ScoreObserver } from '../../inference/score-columns.ts'
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { type Clock, systemClock } from '../../infra/runtime/clock.ts'
@@ -77,11 +79,13 @@ export async function scoring(
     readonly clock?: Clock
     readonly logger?: Logger
     readonly keep?: boolean
+    /** Answers its share of the entities. */
+    readonly canary?: RouteShare
   } = {},
 ): Promise<Scoring> {
   const { maxRows = 1_024, clock = systemClock, logger = silentLogger } = options
   const runs: number[] = []
-  const { value: routes, stop: release } = await startBundledRoutes({
+  const { value: bundled, stop: release } = await startBundledRoutes({
     pipeline,
     settings: { maxRows, maxBytes: 2 ** 30, maxLingerMs: 0, executor: 'inline', predictionCacheBytes: 0 },
     clock,
@@ -89,6 +93,18 @@ export async function scoring(
     observer: { released: (_, { rows }) => void runs.push(rows), looked: () => {} },
   })
   if (options.keep !== true) onTestFinished(release)
+  const { canary } = options
+  const routes = canary === undefined ? bundled : { ...bundled, acquire: withCanary(bundled, canary) }
+  return { routes, release, runs, ...(await scoringOn(pipeline, routes, { clock })) }
+}
+
+/** Scoring on the routes that are given, of what a pipeline or its choice of a model says. */
+export async function scoringOn(
+  pipeline: Pick<CompiledPipeline, 'model'> & { readonly featureSet: { readonly digest: string } },
+  routes: Routes,
+  options: { readonly clock?: Clock; readonly observer?: ScoreObserver } = {},
+): Promise<Pick<Scoring, 'handler' | 'fused' | 'value' | 'prediction'>> {
+  const { clock = systemClock, observer = { answered: () => {} } } = options
   const schema = await readContract('feature-vector')
   const vectors = parseAvroSchema(schema, 'feature-vector')
   const predictions = parseAvroSchema(await readContract('prediction'), 'prediction')
@@ -99,13 +115,10 @@ export async function scoring(
     schemaId: 0,
     concurrency: 2,
     clock,
-    observer: { answered: () => {} },
+    observer,
     shadow: { offer: () => {} },
   }
   return {
-    routes,
-    release,
-    runs,
     fused: (vectorsOf) => createFusedBatch({ ...shared, vectorsOf, featureSet: pipeline.featureSet.digest }),
     handler: createScoreBatch({
       vectors: createAvroReader<FeatureVector>({
@@ -120,6 +133,13 @@ export async function scoring(
     }),
     value: (vector) => vectors.encode(VECTOR_SCHEMA_ID, vector),
     prediction: (value) => read(value) as Prediction,
+  }
+}
+
+function withCanary(routes: RolloutRoutes, canary: RouteShare): RolloutRoutes['acquire'] {
+  return (featureSet) => {
+    const route = routes.acquire(featureSet)
+    return route === null ? null : { ...route, canary, release: () => route.release() }
   }
 }
 
