@@ -26,7 +26,7 @@ const noFacts = () => ({
 
 export function createInstruments(metrics: Metrics): Instruments {
   const version = ['model', 'version'] as const
-  const answered = metrics.counter('millrace_answers_total', 'Rows that a model answered, by how', [
+  const answered = metrics.counter('millrace_answers_total', 'Rows that a version had to answer, by how', [
     ...version,
     'role',
     'answer',
@@ -67,9 +67,10 @@ export function createInstruments(metrics: Metrics): Instruments {
     },
     answered({ manifest }, role, answers) {
       const labels = { model: manifest.name, version: manifest.version, role }
-      const { rows, late, fallbacks, failed, invalid } = answers
-      const scored = Math.max(0, rows - late - fallbacks - failed - invalid)
-      const counts = { scored, late, fallback: fallbacks, failed, invalid }
+      const { rows, scored, late, fallbacks, unasked, failed } = answers
+      // one that the fallback was given for is no dead letter
+      const invalid = rows - scored - late - fallbacks - failed
+      const counts = { scored, late, fallback: fallbacks + unasked, failed, invalid }
       for (const [answer, count] of Object.entries(counts)) if (count > 0) answered.add(count, { ...labels, answer })
     },
     looked({ name, version: of }, asked, hits, repeats) {

@@ -52,6 +52,8 @@ interface Share {
   readonly role: AnswerRole
   /** [count] rows of the vectors. */
   readonly rows: Int32Array
+  /** Further rows of it that have had the fallback at once. */
+  readonly unasked: number
 }
 
 interface Work extends ScoringLane {
@@ -90,14 +92,16 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
       // a row of another width is read nowhere but where its problem is said
       const check = vectors.width === version.width ? checkOf(version) : () => false
       let count = 0
+      let unasked = 0
       for (let row = 0; row < vectors.length; row++) {
         if (!isMine(row)) continue
         if (fallback?.late === true && due !== null && now > (due[row] as number)) {
           writer.writeFallback({ version, role }, vectors, row, now)
           answered[row] = 1
+          unasked++
         } else if (check(vectors.features, row) || isFit(version, lane, row)) rows[count++] = row
       }
-      return { version, role, rows: rows.subarray(0, count) }
+      return { version, role, rows: rows.subarray(0, count), unasked }
     }
     const isOther = canary === null ? null : (row: number) => isInShare(canary, vectors, row)
     const shares = [take(route.primary, 'primary', isOther === null ? () => true : (row) => !isOther(row))]
@@ -125,7 +129,8 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
 
   function finish(work: Work, share: Share, scored: ScoredRows): void {
     const { vectors, due, answered, outcome } = work
-    const answers = writer.write(share, { vectors, due, answered, scored, rows: share.rows }, (row, problem) =>
+    const { rows, unasked } = share
+    const answers = writer.write(share, { vectors, due, answered, scored, rows, unasked }, (row, problem) =>
       reject(outcome, vectors, row, problem),
     )
     observer.answered(share.version, share.role, answers)
@@ -138,7 +143,9 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
     async score(lanes, output) {
       const works = lanes.map(begin)
       const asked = works.flatMap((work) =>
-        work.shares.flatMap((share) => (share.rows.length === 0 ? [] : [{ work, share, scored: ask(work, share) }])),
+        work.shares.flatMap((share) =>
+          share.rows.length + share.unasked === 0 ? [] : [{ work, share, scored: ask(work, share) }],
+        ),
       )
       // all of them, since a batcher keeps the rows until it has settled
       const settled = await Promise.allSettled(asked.map(({ scored }) => scored))

@@ -13,14 +13,18 @@ export interface Answers {
   readonly rows: number
   /** Its scores, where its answer may be used. Valid during the call. */
   readonly scores: Float32Array
+  /** Rows that its answer was given for, in time. */
+  readonly scored: number
   /** Rows that it failed on. */
   readonly failed: number
   /** Rows with an answer that may not be used. */
   readonly invalid: number
   /** Rows that its answer was late for, and was given. */
   readonly late: number
-  /** Rows that the fallback was given for. */
+  /** Rows that the fallback was given for, whether its answer was late or may not be used. */
   readonly fallbacks: number
+  /** Rows beside those that were late when they came: the fallback was given for them, and it was not asked. */
+  readonly unasked: number
   /** What the model took for all of the rows, ms. */
   readonly runMs: number
 }
@@ -36,6 +40,7 @@ interface ScoredLane {
   /** [count] rows of the vectors that were scored. */
   readonly rows: Int32Array
   readonly scored: ScoredRows
+  readonly unasked: number
   /** When the answer of each row of the vectors is late, epoch ms; null = never. */
   readonly due: Float64Array | null
   /** Set to 1 for each row of the vectors that has its prediction. */
@@ -89,13 +94,14 @@ export function createAnswerWriter(choice: CompiledModelChoice): AnswerWriter {
       values.lengths[row] = end - start
     },
 
-    write(answerer, { vectors, rows, scored, due, answered }, onProblem) {
+    write(answerer, { vectors, rows, scored, unasked, due, answered }, onProblem) {
       const tail = tailOf(answerer)
       const { bytes, starts, lengths } = vectors.values
       const { outputs, failures, parts } = scored
       if (scores.length < rows.length) scores = new Float32Array(2 * rows.length)
       const hasFailures = failures.size > 0
       let good = 0
+      let inTime = 0
       let invalid = 0
       let late = 0
       let fallbacks = 0
@@ -120,7 +126,10 @@ export function createAnswerWriter(choice: CompiledModelChoice): AnswerWriter {
             if (fallback !== null && ((isLate && fallback.late) || (written < 0 && fallback.invalid))) {
               written = tail.writeFallback(bytes, end, part.scoredAt)
               fallbacks++
-            } else if (isLate && written >= 0) late++
+            } else if (written >= 0) {
+              if (isLate) late++
+              else inTime++
+            }
           }
           if (written >= 0) {
             lengths[row] = written - start
@@ -128,8 +137,17 @@ export function createAnswerWriter(choice: CompiledModelChoice): AnswerWriter {
           } else onProblem(row, problemOf(answerer, scored, at))
         }
       }
-      const failed = failures.size
-      return { rows: rows.length, scores: scores.subarray(0, good), failed, invalid, late, fallbacks, runMs }
+      return {
+        rows: rows.length,
+        scores: scores.subarray(0, good),
+        scored: inTime,
+        failed: failures.size,
+        invalid,
+        late,
+        fallbacks,
+        unasked,
+        runMs,
+      }
     },
   }
 }

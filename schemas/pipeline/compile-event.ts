@@ -258,7 +258,8 @@ function readFallback(place: Cursor, hasDeadline: boolean): CompiledModelChoice[
   const cases = (members?.when.list() ?? []).map((each) => each.oneOf(['late', 'invalid']))
   if (members?.when.given && cases.length === 0) members.when.problem('late, invalid or both are expected')
   if (cases.includes('late') && !hasDeadline) members?.when.problem('nothing is ever late without a deadline')
-  const score = members?.score.number() ?? 0
+  const isFloat32 = (n: number): boolean => Number.isFinite(Math.fround(n))
+  const score = members?.score.number(isFloat32, 'a finite number that a float32 can hold') ?? 0
   const label = members?.label.string() ?? null
   return { score, label, late: cases.includes('late'), invalid: cases.includes('invalid') }
 }

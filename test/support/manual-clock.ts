@@ -1,7 +1,9 @@
 import type { Clock } from '../../infra/runtime/clock.ts'
 
+export type ManualClock = Clock & { advance(ms: number): void }
+
 /** Time that moves when it is told to. */
-export function manualClock(startMs = 1_000_000): Clock & { advance(ms: number): void } {
+export function manualClock(startMs = 1_000_000): ManualClock {
   let at = startMs
   return {
     now: () => at,

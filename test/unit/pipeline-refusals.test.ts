@@ -255,6 +255,57 @@ const REFUSALS: readonly (readonly [name: string, definition: unknown, problem: 
     withModel({ budget: 20 }),
     'pipeline.ts: model.budget: 20 is not a duration such as 20ms, 2s, 5m, 3h or 7d',
   ],
+  ['deadline', withModel({ deadline: '0s' }), 'pipeline.ts: model.deadline: 0s is not a whole number of ms above 0'],
+  [
+    'fallback for late answers without a deadline',
+    withModel({ fallback: { score: 0, when: ['late', 'invalid'] } }),
+    'pipeline.ts: model.fallback.when: nothing is ever late without a deadline',
+  ],
+  [
+    'fallback for an unknown case',
+    withModel({ deadline: '1s', fallback: { score: 0, when: ['late', 'wrong'] } }),
+    'pipeline.ts: model.fallback.when[1]: "wrong" is not one of late, invalid',
+  ],
+  [
+    'fallback for no case',
+    withModel({ fallback: { score: 0, when: [] } }),
+    'pipeline.ts: model.fallback.when: late, invalid or both are expected',
+  ],
+  [
+    'fallback that is not told when',
+    withModel({ fallback: { score: 0 } }),
+    'pipeline.ts: model.fallback.when: is missing',
+  ],
+  [
+    'fallback without a score',
+    withModel({ fallback: { label: 'x', when: ['invalid'] } }),
+    'pipeline.ts: model.fallback.score: is missing',
+  ],
+  [
+    'fallback that is no number',
+    withModel({ fallback: { score: Number.NaN, when: ['invalid'] } }),
+    'pipeline.ts: model.fallback.score: NaN is not a finite number that a float32 can hold',
+  ],
+  [
+    'fallback that a float32 cannot hold',
+    withModel({ fallback: { score: 1e39, when: ['invalid'] } }),
+    'pipeline.ts: model.fallback.score: 1e+39 is not a finite number that a float32 can hold',
+  ],
+  [
+    'misspelt part of a fallback',
+    withModel({ fallback: { scores: 1, score: 0, when: ['invalid'] } }),
+    'pipeline.ts: model.fallback.scores: unknown key (did you mean score?)',
+  ],
+  [
+    'unknown provider',
+    withModel({ provider: { prefer: 'tpu' } }),
+    'pipeline.ts: model.provider.prefer: "tpu" is not one of cpu, cuda',
+  ],
+  [
+    'provider that is both',
+    withModel({ provider: { prefer: 'cuda', require: 'cuda' } }),
+    'pipeline.ts: model.provider: either require or prefer is expected',
+  ],
   [
     'label value',
     withLabel({ value: 'delay' }),
