@@ -10,6 +10,7 @@ import { GPU_BUCKETS, padded } from '../execution/providers/padded.ts'
 import { routeByProvider } from '../execution/providers/route-by-provider.ts'
 import type { Provider, RunRows } from '../execution/run-rows.ts'
 import { type PlacedModel, placeModel } from './place-model.ts'
+import { worthCaching } from './prediction-cache/break-even.ts'
 import { cachedRows } from './prediction-cache/cached-rows.ts'
 import type { ServeVersionDeps, VersionFacts } from './served-as.ts'
 import type { OpenedVersion } from './version-cache.ts'
@@ -83,7 +84,7 @@ function runsOf(
       let run = isolateRows({ model, provider, quarantine, expectedMs })
       if (provider === 'cuda') run = padded({ run, width, buckets: GPU_BUCKETS, maxRows: settings.maxRows })
       const { predictionCacheBytes: maxBytes } = settings
-      if (maxBytes === 0) return [provider, run] as const
+      if (maxBytes === 0 || !worthCaching({ rowUs }, width)) return [provider, run] as const
       const looked = (rows: number, hits: number, repeats: number): void =>
         observer.looked(model.manifest, rows, hits, repeats)
       return [provider, cachedRows({ run, width, outputWidth, maxBytes, observer: { looked } })] as const

@@ -26,7 +26,7 @@ export interface ServeSettings {
   /** Longest time that a micro-batch waits for more rows, ms; 0 = never. */
   readonly maxLingerMs: number
   readonly executor: 'auto' | Executor['kind']
-  /** Of the answers of a version that are kept for rows that come again; 0 = none. */
+  /** Of the answers of a version that are kept for rows that come again, where that can pay; 0 = none. */
   readonly predictionCacheBytes: number
 }
 
