@@ -8,14 +8,25 @@ import type { LogReader } from '../../runtime/kafka/log-reader.ts'
 import { sliceAt } from '../../runtime/kafka/record-batches/columns.ts'
 import { headerAt } from '../../runtime/kafka/record-batches/record-headers.ts'
 
-/** Labels looked up at once: their ids travel in a URL. */
+/** Labels read at once. */
 const CHUNK = 500
+/** Of the ids of one query, as they are written in its URL: Node's servers take 16 KiB of headers, and proxies less. */
+const MOST_URL_BYTES = 6_000
+/** Quotes and comma of an id, escaped. */
+const ID_OVERHEAD = 9
 
 interface Label {
   readonly offset: number
   readonly tenant: string
   readonly eventId: string
   readonly writtenAt: number
+}
+
+interface LatestLabel {
+  readonly tenant: string
+  readonly event_id: string
+  readonly at: string
+  readonly kafka_offset: string
 }
 
 /**
@@ -31,13 +42,15 @@ export async function supersededLabels(
   const superseded: number[] = []
   for (const chunk of chunksOf(offsets)) {
     const labels = await readLabels(deps, pipeline, partition, chunk)
-    if (labels.length === 0) continue
-    const rows = await deps.clickhouse.rows<{ tenant: string; event_id: string; at: string; kafka_offset: string }>(
-      `SELECT tenant, event_id, toUnixTimestamp64Milli(written_at) AS at, kafka_offset FROM labels FINAL
-       WHERE pipeline = {pipeline:String} AND event_id IN {ids:Array(String)}`,
-      { pipeline: pipeline.name, ids: labels.map(({ eventId }) => eventId) },
-    )
-    const latest = new Map(rows.map((row) => [`${row.tenant}\n${row.event_id}`, row]))
+    const latest = new Map<string, LatestLabel>()
+    for (const ids of portionsOf(labels.map(({ eventId }) => eventId))) {
+      const rows = await deps.clickhouse.rows<LatestLabel>(
+        `SELECT tenant, event_id, toUnixTimestamp64Milli(written_at) AS at, kafka_offset FROM labels FINAL
+         WHERE pipeline = {pipeline:String} AND event_id IN {ids:Array(String)}`,
+        { pipeline: pipeline.name, ids },
+      )
+      for (const row of rows) latest.set(`${row.tenant}\n${row.event_id}`, row)
+    }
     for (const { offset, tenant, eventId, writtenAt } of labels) {
       const row = latest.get(`${tenant}\n${eventId}`)
       if (row === undefined) continue
@@ -81,6 +94,23 @@ async function readLabels(
     }
   }
   return labels
+}
+
+/** The ids in portions that fit into a URL; one that fits into none is alone. */
+export function* portionsOf(ids: readonly string[]): Generator<readonly string[]> {
+  let portion: string[] = []
+  let bytes = 0
+  for (const id of ids) {
+    const more = encodeURIComponent(id).length + ID_OVERHEAD
+    if (portion.length > 0 && bytes + more > MOST_URL_BYTES) {
+      yield portion
+      portion = []
+      bytes = 0
+    }
+    portion.push(id)
+    bytes += more
+  }
+  if (portion.length > 0) yield portion
 }
 
 function* chunksOf(offsets: Iterable<number>): Generator<readonly number[]> {
