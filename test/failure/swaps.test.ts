@@ -24,7 +24,7 @@ function ownPipeline(): string {
 }
 
 test('versions swapped under load, some of which must fail: each event is predicted once, by one version, and as that version does', {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const scratch = mkdtempSync(path.join(tmpdir(), 'millrace-swaps-'))
   onTestFinished(() => rmSync(scratch, { recursive: true, force: true }))
