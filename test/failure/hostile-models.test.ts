@@ -1,5 +1,6 @@
 /** Models that hang, crash, eat memory and refuse, in stages as they run: what ends as what, how long a lane stands still. */
 import { readFileSync } from 'node:fs'
+import { availableParallelism, loadavg } from 'node:os'
 import { expect, inject, test } from 'vitest'
 import { processUsage } from '../../inference/execution/process-usage.ts'
 import { commandConnections, logConnections } from '../../infra/cli/connections.ts'
@@ -25,6 +26,12 @@ const RECOVERY_MS = 5_000
 /** For each further row of a round, which may be in the same micro-batch. */
 const ANOTHER_MS = 2_000
 const DEADLINE_MS = 90_000
+
+/** Threads that want each processor, from which on everything on a machine waits for one. */
+const CROWDED = 4
+
+/** By how much longer everything takes where others want the processors, too; 1 elsewhere, so that the limit is what it says. */
+const crowding = (): number => Math.max(1, (loadavg()[0] ?? 0) / availableParallelism() / CROWDED)
 
 const mean = (a: number): number => (a + 5) / 3
 
@@ -109,12 +116,11 @@ async function survives({ model, stage, env: more, score, rounds, meanwhile }: H
   const schemaId = await commandConnections({ ...process.env, ...env }).registry.register(event.subject, event.schema)
   const group = consumerGroup(pipeline.name, stage === 'fused' ? 'processors' : 'inference')
   const features = new Map<string, number>()
-  const poisons = new Map<
-    string,
-    { readonly lane: number; readonly reason: string; readonly offset: number; readonly together: number }
-  >()
+  const poisons = new Map<string, { readonly lane: number; readonly reason: string; readonly offset: number }>()
+  /** How long a lane may stand still, by the id of what made it. */
+  const limits = new Map<string, number>()
 
-  async function send(round: string, poisonous: Hostile['rounds'][number]): Promise<void> {
+  async function send(round: string, poisonous: Hostile['rounds'][number]): Promise<readonly string[]> {
     const records = Array.from({ length: LANES }, (_, partition) => {
       const record = (id: string, a: number) => {
         features.set(id, a)
@@ -130,20 +136,24 @@ async function survives({ model, stage, env: more, score, rounds, meanwhile }: H
     for (const [at, { key, partition }] of records.entries()) {
       const reason = poisonous.find(([lane]) => lane === partition)?.[2]
       if (key.includes('bad') && reason !== undefined) {
-        poisons.set(key, { lane: partition, reason, offset: offsets[at] ?? -1, together: poisonous.length })
+        poisons.set(key, { lane: partition, reason, offset: offsets[at] ?? -1 })
       }
     }
+    return records.map(({ key }) => key).filter((key) => poisons.has(key))
   }
 
   await send('calm', [])
   await expectEvents(run, ROUND)
   const { pid } = run.stage(stage)
+  if (pid === null) throw new Error(`${stage} is not running`)
   const members = await groupOf(env, group)
   expect(members).toHaveLength(2)
   for (const [at, poisonous] of rounds.entries()) {
-    await send(`round-${at}`, poisonous)
-    if (at === 0 && pid !== null) await meanwhile?.(pid)
+    const ids = await send(`round-${at}`, poisonous)
+    if (at === 0) await meanwhile?.(pid)
     await expectEvents(run, ROUND * (at + 2))
+    const limitMs = (RECOVERY_MS + (poisonous.length - 1) * ANOTHER_MS) * crowding()
+    for (const id of ids) limits.set(id, limitMs)
   }
   await send('calm-again', [])
   const account = await run.settled(features.size, DEADLINE_MS)
@@ -177,13 +187,13 @@ async function survives({ model, stage, env: more, score, rounds, meanwhile }: H
   expect(predictions.claims).toEqual(Array.from({ length: LANES }, () => 1))
 
   const events = await readLog(env, event.topic, () => null)
-  for (const [id, { lane, offset, together }] of poisons) {
+  for (const [id, { lane, offset }] of poisons) {
     const appendedAt = events.records.filter(({ partition }) => partition === lane)[offset]?.appendedAt ?? Number.NaN
     const behind = predictions.records.find(
       ({ partition, value }) => partition === lane && value.origin_offset > offset,
     )
     const ms = (behind?.appendedAt ?? Number.NaN) - appendedAt
-    expect(ms, id).toBeLessThan(RECOVERY_MS + (together - 1) * ANOTHER_MS)
+    expect(ms, id).toBeLessThan(limits.get(id) ?? 0)
   }
   return readFileSync(run.stage(stage).logFile, 'utf8')
 }
@@ -213,7 +223,7 @@ test('a segmentation fault while it hangs: still the row alone is a dead letter'
     async meanwhile(stagePid) {
       const child = childPid(stagePid)
       const before = (await processUsage(child))?.cpuMs ?? Number.NaN
-      const runsOn = async () => expect(((await processUsage(child))?.cpuMs ?? 0) - before).toBeGreaterThan(300)
+      const runsOn = async () => expect(((await processUsage(child))?.cpuMs ?? 0) - before).toBeGreaterThan(150)
       await eventually(runsOn, { deadlineMs: RECOVERY_MS })
       process.kill(child, 'SIGSEGV')
     },
