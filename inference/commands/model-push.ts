@@ -109,7 +109,9 @@ async function pushFolder(
     state: 'active',
   }
   const { actor, reason } = options
-  await control.append({ kind: 'model', name, basedOn: null, value: entry, actor, reason })
+  // there is a record already where it is one that cannot be understood
+  const basedOn = control.latest('model', name)?.revision ?? null
+  await control.append({ kind: 'model', name, basedOn, value: entry, actor, reason })
   return { name, entry, report, store: store.place }
 }
 

@@ -1,6 +1,7 @@
 import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
 import { fatal, rejected } from '../../infra/runtime/errors.ts'
-import { DEFAULT_GUARDS, type ModelEntry, type RolloutEntry } from '../../schemas/control/models.ts'
+import { DEFAULT_GUARDS, type RolloutEntry } from '../../schemas/control/models.ts'
+import { modelEntryOf } from '../models/model-entries.ts'
 import { type ChangedBy, changeRollout } from '../rollout/change-rollout.ts'
 import { planWith, type Role } from '../rollout/rollout-state.ts'
 
@@ -29,8 +30,9 @@ export async function promote(control: ControlLog, promotion: Promotion, now: nu
 
 function requireActive(control: ControlLog, model: string, version: string): void {
   const name = `${model}/${version}`
-  const entry = control.latest('model', name)?.value as ModelEntry | undefined
-  if (entry === undefined) {
+  const record = control.latest('model', name)
+  const entry = record === null ? null : modelEntryOf(record)
+  if (entry === null) {
     throw fatal(
       'unknown_version',
       `${name} is not registered: push it first, or say --bundled when it lies beside the pipeline`,

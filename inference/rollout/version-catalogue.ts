@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../../infra/runtime/clock.ts'
-import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
+import type { ControlLog, ControlRecord } from '../../infra/runtime/control/control-log.ts'
 import { describeError, fatal } from '../../infra/runtime/errors.ts'
 import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
 import type { ModelEntry } from '../../schemas/control/models.ts'
@@ -10,6 +10,7 @@ import { explainMisfit } from '../../schemas/pipeline/check-models.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { listModelVersions, type ModelManifest, readModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { formatProblem } from '../../schemas/pipeline/problems.ts'
+import { modelEntryOf } from '../models/model-entries.ts'
 
 /** A version that could be loaded. */
 export interface VersionSource {
@@ -58,6 +59,8 @@ export function createVersionCatalogue({ pipeline, control, clock, logger }: Cat
   const { name: model, directory } = pipeline.model
   const folders = new Map<string, { readonly fingerprint: string; readonly source: VersionSource | null }>()
   const known = new Map<string, VersionSource>()
+  /** Revisions of records that are no versions. */
+  const passedOver = new Set<number>()
   let scannedAt = clock.monotonic()
 
   function bundledIn(folder: string, fingerprint: string): VersionSource {
@@ -80,10 +83,18 @@ export function createVersionCatalogue({ pipeline, control, clock, logger }: Cat
     known.set(source.id, source)
   }
 
+  /** A log that only grows keeps such a record for good: it must not stop anything. */
+  function passOver({ name, revision }: ControlRecord): void {
+    if (passedOver.has(revision)) return
+    passedOver.add(revision)
+    logger.error({ name, revision }, 'record of a model version passed over: it cannot be understood')
+  }
+
   function registered(): readonly VersionSource[] {
     const sources: VersionSource[] = []
-    for (const { value } of control.all('model').values()) {
-      const entry = value as ModelEntry
+    for (const record of control.all('model').values()) {
+      const entry = modelEntryOf(record)
+      if (entry === null) passOver(record)
       if (entry?.model !== model || entry.state !== 'active') continue
       const { version, manifest, digest, featureSet } = entry
       const id = `${model}/${version}@${manifest.slice(0, ID_HEX)}`

@@ -138,6 +138,11 @@ const GOLDEN_TOLERANCE = 1e-5
 const SHA256 = /^[0-9a-f]{64}$/
 const SHA256_EXPECTED = 'a SHA-256 in hex'
 
+/** In lower-case hex. */
+export function isSha256(value: unknown): value is string {
+  return typeof value === 'string' && SHA256.test(value)
+}
+
 function readManifest(folder: string, root: Cursor): ModelManifest | null {
   const top = root.object<(typeof REQUIRED)[number] | (typeof OPTIONAL)[number]>(REQUIRED, OPTIONAL)
   if (!top) return null

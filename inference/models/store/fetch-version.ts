@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { fatal } from '../../../infra/runtime/errors.ts'
-import { type ModelManifest, readModelManifest, verifyModelFile } from '../../../schemas/pipeline/manifest.ts'
+import { isSha256, type ModelManifest, readModelManifest, verifyModelFile } from '../../../schemas/pipeline/manifest.ts'
 import { PipelineError } from '../../../schemas/pipeline/problems.ts'
 import { digestOfFile, syncDirectory } from './hashed-file.ts'
 import type { ModelStore } from './model-store.ts'
@@ -28,6 +28,8 @@ export function filesOf(manifest: ModelManifest): readonly VersionFile[] {
  * directory. Rejects with what the store rejects with, and with `invalid_model` (crash) when what it has is no version.
  */
 export async function fetchVersion(store: ModelStore, cacheDir: string, digest: string): Promise<ModelManifest> {
+  // it becomes the name of a directory that may be removed
+  if (!isSha256(digest)) throw fatal('invalid_model', `${JSON.stringify(digest)} is no SHA-256 of a manifest`)
   const target = path.resolve(cacheDir, digest)
   if (existsSync(target)) {
     const kept = await verifiedVersion(target, digest)
