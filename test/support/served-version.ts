@@ -9,14 +9,15 @@ import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 
 const MEMORY_BYTES = 2 ** 32
 
-/** A version as it serves in this process; released after the test, or by its owner. */
-export async function servedVersion(
+/** A version as it serves in this process; released when the test is over. */
+export async function servedInTest(
   manifest: ModelManifest,
   choice: CompiledModelChoice,
   options: { readonly clock?: Clock; readonly maxRows?: number } = {},
-): Promise<ServedVersion & { close(): Promise<void> }> {
+): Promise<ServedVersion> {
   const { clock = systemClock, maxRows = 1_024 } = options
   const executors = createExecutors({ logger: silentLogger, memoryLimitBytes: MEMORY_BYTES })
+  onTestFinished(() => executors.close())
   const { version, close } = await serveVersion(
     { manifest, profiles: [], purpose: 'answers' },
     {
@@ -29,19 +30,7 @@ export async function servedVersion(
       observer: { released: () => {}, looked: () => {} },
     },
   )
-  return {
-    ...version,
-    async close() {
-      await close()
-      await executors.close()
-    },
-  }
-}
-
-/** The same, released when the test is over. */
-export async function servedInTest(...asked: Parameters<typeof servedVersion>): ReturnType<typeof servedVersion> {
-  const version = await servedVersion(...asked)
-  onTestFinished(() => version.close())
+  onTestFinished(() => close())
   return version
 }
 
