@@ -4,16 +4,16 @@ import type { LaneHop } from '../infra/runtime/kafka/hop/lane-hop.ts'
 import { once } from '../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
 import type { ModelFacts } from '../infra/runtime/telemetry/stage-report.ts'
-import type { RolloutEntry } from '../schemas/control/models.ts'
 import { consumerGroup } from '../schemas/topics.ts'
 import { type INFERENCE, MIB } from './config.ts'
-import { createExecutors } from './execution/executors.ts'
+import { createExecutors, type ExecutorPurpose } from './execution/executors.ts'
 import { chooseProviders } from './execution/providers/choose-providers.ts'
 import { isProviderThere } from './execution/providers/is-provider-there.ts'
 import { ownGpu } from './execution/providers/own-gpu.ts'
 import type { Provider } from './execution/run-rows.ts'
 import { createInstruments } from './instruments.ts'
 import { createVersionCache } from './models/create-version-cache.ts'
+import { requireFit } from './models/require-fit.ts'
 import { serveVersion } from './models/serve-version.ts'
 import type { ServeSettings } from './models/served-as.ts'
 import { fetchVersion } from './models/store/fetch-version.ts'
@@ -22,7 +22,7 @@ import type { OpenedVersion, VersionCache } from './models/version-cache.ts'
 import type { Routes, ServedVersion } from './rollout/routes.ts'
 import { startShadow } from './rollout/shadow/start-shadow.ts'
 import { startRollout } from './rollout/start-rollout.ts'
-import type { VersionSource } from './rollout/version-catalogue.ts'
+import { readVersionId, type VersionSource } from './rollout/version-catalogue.ts'
 import type { ScoreColumnsDeps, ScoreObserver } from './score-columns.ts'
 
 type Settings = Compiled<Omit<typeof INFERENCE, 'maxRows'>> & { readonly maxRowsPerRun: number }
@@ -55,25 +55,26 @@ export async function startModels(context: StageContext, own: Settings, reader: 
   }
   const serving = { choice: pipeline.model, providers, executors, settings, clock, logger, observer: instruments }
 
-  async function open(source: VersionSource, rollout: RolloutEntry | null): Promise<OpenedVersion> {
-    const { from, version } = source
-    const purpose = isShadowOnly(rollout, version) ? 'shadow' : 'answers'
+  async function open(source: VersionSource, purpose: ExecutorPurpose): Promise<OpenedVersion> {
+    const { from } = source
     if (from.kind === 'bundled') return serveVersion({ manifest: from.manifest, profiles: [], purpose }, serving)
-    const { manifest, profiles } = from.entry
-    return serveVersion({ manifest: await fetchVersion(store, own.modelCache, manifest), profiles, purpose }, serving)
+    const manifest = await fetchVersion(store, own.modelCache, from.entry.manifest)
+    requireFit(pipeline, manifest, from.entry)
+    return serveVersion({ manifest, profiles: from.entry.profiles, purpose }, serving)
   }
 
   const started: { hop?: LaneHop; cache?: VersionCache } = {}
   const ids = new WeakMap<ServedVersion, string>()
-  const { routes, guards } = await startRollout(context, {
+  const { routes, guards, failed } = await startRollout(context, {
     group: consumerGroup(pipeline.name, reader),
     isCoordinator: () => started.hop?.source.positions().has(0) ?? false,
-    async openCache(catalogue, rollout) {
+    async openCache(catalogue) {
       const cache = createVersionCache({
         async open(id) {
-          const source = catalogue.byId(id)
+          const wanted = readVersionId(id)
+          const source = catalogue.byId(wanted.id)
           if (source === null) throw fatal('unknown_version', `no version has the id ${id}`)
-          const opened = await open(source, rollout())
+          const opened = await open(source, wanted.isShadow ? 'shadow' : 'answers')
           ids.set(opened.version, id)
           return opened
         },
@@ -97,7 +98,7 @@ export async function startModels(context: StageContext, own: Settings, reader: 
     guards.scored(version.manifest.version, scores, rows, failed, invalid, runMs)
   }
   return {
-    scoring: { choice: pipeline.model, routes, clock, observer: { answered }, shadow },
+    scoring: { choice: pipeline.model, routes, clock, observer: { answered }, shadow, failed },
     facts: () => ({ ...instruments.takeFacts(), ready_epoch: routes.readyEpoch() }),
     servedBy(hop) {
       started.hop = hop
@@ -112,11 +113,4 @@ async function startProviders({ pipeline, logger, start }: StageContext, own: Se
     await start('GPU', async () => ({ value: own.gpu, stop: await ownGpu(own.gpu) }))
   }
   return providers
-}
-
-/** Named for nothing but to be shown vectors: it runs where it takes nothing from the others. */
-function isShadowOnly(rollout: RolloutEntry | null, version: string): boolean {
-  const plans = [rollout?.active, rollout?.proposed?.plan].filter((plan) => plan !== null && plan !== undefined)
-  const answers = plans.some(({ production, candidate }) => production === version || candidate?.version === version)
-  return !answers && plans.some(({ shadow }) => shadow?.version === version)
 }

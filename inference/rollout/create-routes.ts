@@ -8,7 +8,7 @@ import { shareSeed } from './entity-bucket.ts'
 import { readRollout } from './read-rollout.ts'
 import { versionsOf } from './rollout-state.ts'
 import type { HeldRoute, RouteShare, Routes } from './routes.ts'
-import type { VersionCatalogue, VersionSource } from './version-catalogue.ts'
+import { shadowId, type VersionCatalogue, type VersionSource } from './version-catalogue.ts'
 import { createVersionLoads } from './version-loads.ts'
 
 export interface RolloutRoutes extends Routes {
@@ -61,10 +61,25 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
   /** By feature set; begun anew whenever anything has changed. */
   let targets = new Map<string, Target>()
 
+  function shadowOf({ shadow }: RolloutPlan): VersionSource | null {
+    const source = shadow === null ? null : catalogue.named(shadow.version)
+    return source === null ? null : { ...source, id: shadowId(source.id) }
+  }
+
+  /** What a plan needs; null = it is not there. */
+  function sourcesOf(plan: RolloutPlan): readonly (VersionSource | null)[] {
+    const { production, candidate, shadow } = plan
+    return [
+      catalogue.named(production),
+      ...(candidate === null ? [] : [catalogue.named(candidate.version)]),
+      ...(shadow === null ? [] : [shadowOf(plan)]),
+    ]
+  }
+
   function find(plan: RolloutPlan): Serving | null {
     const production = catalogue.named(plan.production)
     const candidate = plan.candidate === null ? null : catalogue.named(plan.candidate.version)
-    const shadow = plan.shadow === null ? null : catalogue.named(plan.shadow.version)
+    const shadow = shadowOf(plan)
     const isComplete = production !== null && (plan.candidate === null) === (candidate === null)
     return isComplete ? { plan, production, candidate, shadow } : null
   }
@@ -74,19 +89,16 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
     loads.isLoaded(production.id) && (candidate === null || loads.isLoaded(candidate.id))
 
   function hasAll(plan: RolloutPlan): boolean {
-    return versionsOf(plan).every((version) => {
-      const source = catalogue.named(version)
-      return source !== null && loads.isLoaded(source.id)
-    })
+    return sourcesOf(plan).every((source) => source !== null && loads.isLoaded(source.id))
   }
 
   function pinAndLoad(): void {
     const { active = null, proposed = null, previous = null } = entry ?? {}
     const named = [
-      ...(active === null ? [] : versionsOf(active)),
-      ...(proposed === null ? [] : versionsOf(proposed.plan)),
-      ...(previous === null ? [] : [previous.production]),
-    ].map((version) => catalogue.named(version))
+      ...(active === null ? [] : sourcesOf(active)),
+      ...(proposed === null ? [] : sourcesOf(proposed.plan)),
+      ...(previous === null ? [] : [catalogue.named(previous.production)]),
+    ]
     const wanted = named.filter((source) => source !== null).map(({ id }) => id)
     const serves = [serving?.production, serving?.candidate].map((source) => source?.id)
     const bundled = active === null ? catalogue.bundled().map(({ id }) => id) : []

@@ -25,6 +25,22 @@ export interface VersionSource {
     | { readonly kind: 'bundled'; readonly manifest: ModelManifest }
 }
 
+const SHADOW = '#shadow'
+
+/**
+ * As a shadow a version is loaded apart from itself as one that answers: in another process, whose end is nobody's else.
+ * Its id in the version cache then.
+ */
+export function shadowId(id: string): string {
+  return `${id}${SHADOW}`
+}
+
+/** The id of the version itself, and whether it is loaded as a shadow. */
+export function readVersionId(id: string): { readonly id: string; readonly isShadow: boolean } {
+  const isShadow = id.endsWith(SHADOW)
+  return { id: isShadow ? id.slice(0, -SHADOW.length) : id, isShadow }
+}
+
 /** The versions of the pipeline's model: those that are registered and not retired, and the folders beside the pipeline. */
 export interface VersionCatalogue {
   /** Also a version that was there once. */

@@ -1,7 +1,7 @@
 import { createVersionCache } from '../../inference/models/create-version-cache.ts'
 import type { OpenedVersion } from '../../inference/models/version-cache.ts'
 import { startRollout } from '../../inference/rollout/start-rollout.ts'
-import type { VersionSource } from '../../inference/rollout/version-catalogue.ts'
+import { readVersionId, type VersionSource } from '../../inference/rollout/version-catalogue.ts'
 import { systemClock } from '../../infra/runtime/clock.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
 import { joinStageGroup } from '../../infra/runtime/stage-lanes.ts'
@@ -37,7 +37,7 @@ await runStage('inference', {}, async (context) => {
     async openCache(catalogue) {
       const cache = createVersionCache({
         async open(id) {
-          const source = catalogue.byId(id)
+          const source = catalogue.byId(readVersionId(id).id)
           if (source === null) throw fatal('unknown_version', id)
           const opened = await open(source)
           logger.info({ version: source.version }, 'version opened')

@@ -7,7 +7,7 @@ import { createRoutes, type RolloutRoutes } from '../../inference/rollout/create
 import { shareSeed } from '../../inference/rollout/entity-bucket.ts'
 import type { Role, RolloutRequest } from '../../inference/rollout/rollout-state.ts'
 import type { HeldRoute } from '../../inference/rollout/routes.ts'
-import { createVersionCatalogue } from '../../inference/rollout/version-catalogue.ts'
+import { createVersionCatalogue, readVersionId } from '../../inference/rollout/version-catalogue.ts'
 import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
 import { fatal, retryable } from '../../infra/runtime/errors.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
@@ -57,7 +57,7 @@ function stage(control: ControlLog, directory: string): Stage {
   const closed: string[] = []
   const cache = createVersionCache({
     async open(id) {
-      const source = catalogue.byId(id)
+      const source = catalogue.byId(readVersionId(id).id)
       if (source === null) throw fatal('unknown_version', id)
       const { version } = source
       await gates.get(version)
@@ -222,6 +222,23 @@ test('candidate and shadow share the feature set with production, else each answ
   await activate(control, '4', { as: 'candidate', weight: 1_000 })
   await becomes(one, '1~3')
   await becomes(one, '4', OTHER)
+})
+
+test('a shadow that comes to answer is loaded anew, apart from what it was', async () => {
+  const control = memoryControlLog()
+  await register(control, '1')
+  await register(control, '2')
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await activate(control, '2', { as: 'shadow', share: 10_000 })
+  await becomes(one, '1~2')
+  const shown = one.routes.acquire(FEATURES)
+  await activate(control, '2')
+  await becomes(one, '2')
+  const answering = one.routes.acquire(FEATURES)
+  expect(answering?.primary).not.toBe(shown?.shadow?.version)
+  shown?.release()
+  answering?.release()
 })
 
 test('a feature set that the plan does not take: the production before it, else the highest version', async () => {
