@@ -1,4 +1,5 @@
 import type { Clock } from '../infra/runtime/clock.ts'
+import { fateOf, MillraceError, retryable } from '../infra/runtime/errors.ts'
 import type { EmittedColumns, Outcome } from '../infra/runtime/kafka/outcome.ts'
 import { pickSlices } from '../infra/runtime/kafka/record-batches/columns.ts'
 import { ingestedAt, type VectorColumns, vectorSubject } from '../infra/runtime/vectors.ts'
@@ -15,6 +16,10 @@ export interface ScoreColumnsDeps {
   readonly observer: ScoreObserver
   /** Shows a share of the vectors to a version that answers nobody. */
   readonly shadow: ShadowTaker
+  /**
+   * Told when a version fails whatever it is given. True = others take its place: the same work succeeds later. Without it none do.
+   */
+  readonly failed?: (version: string, error: Error) => boolean
 }
 
 /** Must not throw. */
@@ -41,7 +46,8 @@ export interface ScoreColumns {
   roomFor(route: Route): number
   /**
    * Makes the vectors into predictions where they lie, and emits them under `output`; what the model may not be given,
-   * fails on or answers badly is rejected. Rejects with what a batcher rejects with: then no prediction was emitted.
+   * fails on or answers badly is rejected. Rejects with what a batcher rejects with, `model_failed` being a retry where others
+   * take the version's place: then no prediction was emitted.
    */
   score(lanes: readonly ScoringLane[], output: string): Promise<void>
 }
@@ -127,6 +133,13 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
     })
   }
 
+  /** A version that fails whatever it is given ends the process only when no other can take its place. */
+  function reasonOf({ version }: Share, reason: unknown): unknown {
+    if (!(reason instanceof MillraceError) || reason.code !== 'model_failed') return reason
+    const isReplaced = deps.failed?.(version.manifest.version, reason) ?? false
+    return isReplaced ? retryable(reason.code, reason.message, reason) : reason
+  }
+
   function finish(work: Work, share: Share, scored: ScoredRows): void {
     const { vectors, due, answered, outcome } = work
     const { rows, unasked } = share
@@ -149,7 +162,11 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
       )
       // all of them, since a batcher keeps the rows until it has settled
       const settled = await Promise.allSettled(asked.map(({ scored }) => scored))
-      for (const result of settled) if (result.status === 'rejected') throw result.reason
+      const reasons = settled.flatMap((result, at) =>
+        result.status === 'fulfilled' ? [] : [reasonOf((asked[at] as (typeof asked)[number]).share, result.reason)],
+      )
+      // what is not understood comes before what another try may mend
+      if (reasons.length > 0) throw reasons.find((reason) => fateOf(reason) === 'crash') ?? reasons[0]
       for (const { work, share, scored } of asked) finish(work, share, await scored)
       for (const { outcome, vectors, answered } of works) {
         vectors.releaseFeatures()

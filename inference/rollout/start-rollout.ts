@@ -4,14 +4,13 @@ import { describeError, fatal, fateOf, retryable } from '../../infra/runtime/err
 import type { Started } from '../../infra/runtime/lifecycle/scope.ts'
 import { once } from '../../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
-import type { RolloutEntry } from '../../schemas/control/models.ts'
 import { requireBundled } from '../models/require-bundled.ts'
 import type { VersionCache } from '../models/version-cache.ts'
 import { changeRollout } from './change-rollout.ts'
 import { createCoordinator } from './coordinator.ts'
 import { createRoutes, type RolloutRoutes } from './create-routes.ts'
+import { createFailedVersions, type FailedVersions } from './failed-versions.ts'
 import { createGuards, type GuardObserver, type Guards, type Violation } from './guards.ts'
-import { readRollout } from './read-rollout.ts'
 import { createReadyReports, type ReadyReports } from './ready-reports.ts'
 import { createVersionCatalogue, type VersionCatalogue } from './version-catalogue.ts'
 
@@ -20,8 +19,8 @@ export interface RolloutOptions {
   readonly group: string
   /** True in the member that decides on proposals: the one that owns the lowest partition. */
   isCoordinator(): boolean
-  /** Makes the cache of versions; it opens them by the ids of the catalogue. `rollout` = what the log says. */
-  openCache(catalogue: VersionCatalogue, rollout: () => RolloutEntry | null): Promise<Started<VersionCache>>
+  /** Makes the cache of versions; it opens them by the ids of the catalogue, or as shadows by `shadowId`. */
+  openCache(catalogue: VersionCatalogue): Promise<Started<VersionCache>>
 }
 
 export interface Rollout {
@@ -29,6 +28,11 @@ export interface Rollout {
   readonly control: ControlLog
   /** To be told of everything that is scored. */
   readonly guards: GuardObserver
+  /**
+   * To be told of a version that fails whatever it is given (`model_failed`). True = it is taken out by itself, whether the plan has
+   * guards or not, and the same work succeeds once it is; false = nothing can take its place.
+   */
+  failed(version: string, error: Error): boolean
 }
 
 const LOOK_MS = 500
@@ -44,9 +48,7 @@ export async function startRollout(context: StageContext, options: RolloutOption
   const control = await context.start('control log', () => startControlLog(context))
   context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
   const catalogue = createVersionCatalogue({ pipeline, control, clock, logger })
-  const cache = await context.start('models', () =>
-    options.openCache(catalogue, () => readRollout(control, model).entry),
-  )
+  const cache = await context.start('models', () => options.openCache(catalogue))
   const routes = createRoutes({ model, control, catalogue, cache, clock, logger })
   const guards = createGuards()
   const reports = await createReadyReports(context)
@@ -60,7 +62,7 @@ export async function startRollout(context: StageContext, options: RolloutOption
     if (problem !== null) throw retryable('models_not_loaded', problem)
   })
   requireVersion(context, catalogue, routes)
-  return { routes, control, guards }
+  return { routes, control, guards, failed: following.failed }
 }
 
 /** Refuses to start when nothing is known that takes what the pipeline computes. */
@@ -76,7 +78,7 @@ function requireVersion({ pipeline }: StageContext, catalogue: VersionCatalogue,
   )
 }
 
-interface Following {
+interface FollowingParts {
   readonly context: StageContext
   readonly options: RolloutOptions
   readonly model: string
@@ -86,7 +88,12 @@ interface Following {
   readonly reports: ReadyReports
 }
 
-async function startFollowing(parts: Following): Promise<Started<{ readonly ended: Promise<void> }>> {
+interface Following {
+  readonly ended: Promise<void>
+  readonly failed: FailedVersions['add']
+}
+
+async function startFollowing(parts: FollowingParts): Promise<Started<Following>> {
   const { context, options, model, control, routes, guards, reports } = parts
   const { admin, clock, instance, logger, stage } = context
   const stopping = new AbortController()
@@ -99,6 +106,8 @@ async function startFollowing(parts: Following): Promise<Started<{ readonly ende
     members: async () => (await admin.members(options.group)).filter((name) => name.startsWith(`${stage}-`)),
     readyEpochs: () => reports.read(),
   })
+
+  const failed = createFailedVersions({ rollout: routes.rollout, onFailed: () => wake.abort() })
 
   const unwatch = control.watch(({ kind, name }) => {
     if (kind !== 'model' && (kind !== 'rollout' || name !== model)) return
@@ -129,6 +138,7 @@ async function startFollowing(parts: Following): Promise<Started<{ readonly ende
 
   async function look(): Promise<void> {
     routes.follow(false)
+    for (const failure of failed.take()) await rollBack(failure)
     const isPending = (routes.rollout()?.proposed ?? null) !== null
     await report(isPending)
     if (isPending && options.isCoordinator()) await decide()
@@ -154,7 +164,7 @@ async function startFollowing(parts: Following): Promise<Started<{ readonly ende
   const ended = follow()
   ended.catch(() => {})
   return {
-    value: { ended },
+    value: { ended, failed: failed.add },
     async stop() {
       unwatch()
       stopping.abort()

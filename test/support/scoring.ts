@@ -7,7 +7,7 @@ import { startBundledRoutes } from '../../inference/models/bundled-routes.ts'
 import type { RolloutRoutes } from '../../inference/rollout/create-routes.ts'
 import type { RouteShare, Routes } from '../../inference/rollout/routes.ts'
 import { createScoreBatch } from '../../inference/score-batch.ts'
-import type { ScoreObserver } from '../../inference/score-columns.ts'
+import type { ScoreColumnsDeps, ScoreObserver } from '../../inference/score-columns.ts'
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { type Clock, systemClock } from '../../infra/runtime/clock.ts'
@@ -102,9 +102,9 @@ export async function scoring(
 export async function scoringOn(
   pipeline: Pick<CompiledPipeline, 'model'> & { readonly featureSet: { readonly digest: string } },
   routes: Routes,
-  options: { readonly clock?: Clock; readonly observer?: ScoreObserver } = {},
+  options: { readonly clock?: Clock; readonly observer?: ScoreObserver } & Pick<ScoreColumnsDeps, 'failed'> = {},
 ): Promise<Pick<Scoring, 'handler' | 'fused' | 'value' | 'prediction'>> {
-  const { clock = systemClock, observer = { answered: () => {} } } = options
+  const { clock = systemClock, observer = { answered: () => {} }, ...others } = options
   const schema = await readContract('feature-vector')
   const vectors = parseAvroSchema(schema, 'feature-vector')
   const predictions = parseAvroSchema(await readContract('prediction'), 'prediction')
@@ -117,6 +117,7 @@ export async function scoringOn(
     clock,
     observer,
     shadow: { offer: () => {} },
+    ...others,
   }
   return {
     fused: (vectorsOf) => createFusedBatch({ ...shared, vectorsOf, featureSet: pipeline.featureSet.digest }),

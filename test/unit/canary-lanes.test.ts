@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { entityBucket } from '../../inference/rollout/entity-bucket.ts'
 import type { ServedVersion } from '../../inference/rollout/routes.ts'
 import type { Answers } from '../../inference/write-answers.ts'
-import { retryable } from '../../infra/runtime/errors.ts'
+import { fatal, retryable } from '../../infra/runtime/errors.ts'
 import { openOutcome } from '../../infra/runtime/kafka/outcome.ts'
 import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
 import type { FeatureVector } from '../../schemas/generated/records.ts'
@@ -70,10 +70,14 @@ function expected(key: string, row: number): object {
 interface Failing {
   /** Submits of a version that are still to fail. */
   readonly left: { primary: number; canary: number }
+  readonly error?: Error
+  /** What is said of a version that fails whatever it is given. */
+  readonly failed?: (version: string) => boolean
 }
 
 /** Two versions on one lane; both models are real, and their batchers fail when they are told to. */
-async function stageOf(model: CompiledModelChoice, { left }: Failing = { left: { primary: 0, canary: 0 } }) {
+async function stageOf(model: CompiledModelChoice, failing: Failing = { left: { primary: 0, canary: 0 } }) {
+  const { left, error, ...others } = failing
   const manifests = { primary: versionOf(PRIMARY), canary: versionOf(CANARY) }
   const asked: string[] = []
   const version = async (role: 'primary' | 'canary'): Promise<ServedVersion> => {
@@ -84,7 +88,7 @@ async function stageOf(model: CompiledModelChoice, { left }: Failing = { left: {
         pending: 0,
         async submit(work) {
           asked.push(role)
-          if (left[role]-- > 0) throw retryable('model_unavailable', `${role} has no executor`)
+          if (left[role]-- > 0) throw error ?? retryable('model_unavailable', `${role} has no executor`)
           return await served.batcher.submit(work)
         },
       },
@@ -98,7 +102,7 @@ async function stageOf(model: CompiledModelChoice, { left }: Failing = { left: {
     answered: (_: ServedVersion, role: string, said: Answers) =>
       void answers.set(role, [...(answers.get(role) ?? []), said]),
   }
-  const stage = await scoringOn({ model, featureSet: { digest } }, routes, { observer })
+  const stage = await scoringOn({ model, featureSet: { digest } }, routes, { observer, ...others })
   const vectors = Array.from({ length: ROWS }, (_, row): FeatureVector => vectorOf(digest, featuresOf(row), row))
   const laneOf = (rows: readonly FeatureVector[], partition = 0, from = 0) =>
     memoryBatch({
@@ -231,3 +235,26 @@ test.each([
     expect(asked).toHaveLength(4 * (fails + 1))
   },
 )
+
+test('a version that fails whatever it is given ends the process only where no other takes its place', async () => {
+  const said: string[] = []
+  const ended = async (error: Error, isReplaced: boolean): Promise<object> => {
+    const failed = (version: string): boolean => {
+      said.push(version)
+      return isReplaced
+    }
+    const { handler, laneOf, vectors } = await stageOf(choice, { left: { primary: 0, canary: 1 }, error, failed })
+    const open = [openOutcome(laneOf(vectors), ['predictions'])]
+    return await handler.handle(open).then(
+      () => ({}),
+      (reason: object) => reason,
+    )
+  }
+  const gone = fatal('model_failed', 'it fails whatever it is given')
+  expect(await ended(gone, true)).toMatchObject({ fate: 'retry', code: 'model_failed' })
+  expect(await ended(gone, false)).toBe(gone)
+  expect(said).toEqual(['2.0.0-candidate', '2.0.0-candidate'])
+  const other = new Error('not understood')
+  expect(await ended(other, true)).toBe(other)
+  expect(said).toHaveLength(2)
+})

@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest'
+import { createFailedVersions } from '../../inference/rollout/failed-versions.ts'
 import { createGuards, type Guards } from '../../inference/rollout/guards.ts'
 import { populationStability } from '../../inference/rollout/population-stability.ts'
 import { createScoreWindow, KEPT_SCORES } from '../../inference/rollout/score-window.ts'
+import { fatal } from '../../infra/runtime/errors.ts'
 import { DEFAULT_GUARDS, type GuardLimits, type RolloutEntry } from '../../schemas/control/models.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 
@@ -157,4 +159,24 @@ test('the stability index: nothing for the same scores, the formula for others',
   const one = (count: number) => (share(count) - share(100)) * Math.log(share(count) / share(100))
   expect(populationStability(even, low)).toBeCloseTo(one(1_000) + 9 * one(0), 6)
   expect(populationStability(low, low)).toBe(0)
+})
+
+test('a version that fails whatever it is given is taken out once, where another can take its place', () => {
+  let rollout: RolloutEntry | null = ROLLOUT(null)
+  let woken = 0
+  const failed = createFailedVersions({ rollout: () => rollout, onFailed: () => void woken++ })
+  const error = fatal('model_failed', 'it fails whatever it is given')
+  expect([failed.add('2', error), failed.add('2', error), woken]).toEqual([true, true, 2])
+  const evidence = { version: '2', guard: 'model_failed', code: 'model_failed', message: error.message }
+  expect([failed.take(), failed.take()]).toEqual([[{ version: '2', evidence }], []])
+  // production without one before it, and no plan at all
+  expect(failed.add('1', error)).toBe(false)
+  failed.add('2', error)
+  const plan = { epoch: 1, production: '0', candidate: null, shadow: null, guards: null }
+  rollout = { ...ROLLOUT(null), active: { ...plan, epoch: 3, production: '1' }, previous: plan }
+  // the candidate is out already: nothing is to be done, and this process is about to follow
+  expect([failed.take(), failed.add('2', error), failed.take()]).toEqual([[], true, []])
+  expect([failed.add('1', error), failed.take().length]).toEqual([true, 1])
+  rollout = null
+  expect(failed.add('1', error)).toBe(false)
 })
