@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { fatal, retryable } from '../../infra/runtime/errors.ts'
 import type { BatchHandler } from '../../infra/runtime/kafka/outcome.ts'
 import { letterOf, memoryLanes, memorySourceOf, quietObserver, startMemoryHop } from '../support/memory-hop.ts'
@@ -143,4 +143,29 @@ test('stop gives up a batch that waits for a dependency', async () => {
   await waiting.promise
   await hop.stop()
   expect(lanes.get(0)?.outputs).toEqual([])
+})
+
+test('a batch whose handler does not come back holds no other, and is not raced anew for each of them', async () => {
+  const lanes = memoryLanes(1_000)
+  const stuck = Promise.withResolvers<void>()
+  const through = Promise.withResolvers<void>()
+  const race = vi.spyOn(Promise, 'race')
+  let handled = 0
+  const handler: BatchHandler = {
+    concurrency: 2,
+    async handle(outcomes) {
+      await copy.handle(outcomes)
+      if (outcomes[0]?.batch.offset(0) === 0) await stuck.promise
+      else if (++handled === 999) through.resolve()
+    },
+  }
+  const { hop } = await startMemoryHop({ lanes, handler, source: { batchRows: 1, maxBatchesOut: 1_000 } })
+  await through.promise
+  const races = race.mock.calls.length
+  race.mockRestore()
+  stuck.resolve()
+  await hop.value.ended
+  await hop.stop()
+  expect(races).toBeLessThan(20)
+  expect([...lanes.values()].map((lane) => outputsOf(lane).length)).toEqual([1_000])
 })

@@ -150,8 +150,13 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
 
   async function loop(): Promise<void> {
     const running = new Set<Promise<void>>()
+    // a race would leave a reaction on the promise of a handler that is tried again and again, for each batch of the others
+    let done = Promise.withResolvers<void>()
     for (;;) {
-      while (running.size >= (handler.concurrency ?? 1)) await Promise.race(running)
+      while (running.size >= (handler.concurrency ?? 1)) {
+        done = Promise.withResolvers()
+        await done.promise
+      }
       await options.claims.room()
       const batches = await source.take(options.limits)
       if (batches.length === 0) break
@@ -160,7 +165,10 @@ export async function startLaneHop(options: LaneHopOptions): Promise<Started<Lan
       for (const batch of owned) lanes.add(batch)
       const run = handle(owned)
         .catch(failed.reject)
-        .finally(() => running.delete(run))
+        .finally(() => {
+          running.delete(run)
+          done.resolve()
+        })
       running.add(run)
     }
     await Promise.all(running)
