@@ -18,6 +18,8 @@ export interface Executors {
   quarantine(provider: Provider): Quarantine
   /** What runs of a model take, by which a run that hangs is known. */
   learn(manifest: ModelManifest, profile: ModelProfile): void
+  /** Frees what quarantines keep of a version that is closed. */
+  forget(manifest: ModelManifest): void
   close(): Promise<void>
 }
 
@@ -39,10 +41,12 @@ export function createExecutors(options: ExecutorsOptions): Executors {
   const quarantines = new Map<Provider, Quarantine>()
 
   /** 0 = not known. */
-  function expectedMs({ sha256 }: ModelManifest, rows: number): number {
-    const profile = profiles.get(sha256)
-    return profile === undefined ? 0 : (profile.fixedUs + profile.rowUs * rows) / 1_000
-  }
+  const expectedOn =
+    (provider: Provider) =>
+    ({ folder }: ModelManifest, rows: number): number => {
+      const profile = profiles.get(`${provider} ${folder}`)
+      return profile === undefined ? 0 : (profile.fixedUs + profile.rowUs * rows) / 1_000
+    }
 
   function once(name: string, create: () => Executor): Executor {
     const known = executors.get(name)
@@ -59,7 +63,7 @@ export function createExecutors(options: ExecutorsOptions): Executors {
         createProcessExecutor({
           provider,
           logger: logger.child({ executor: purpose, provider }),
-          expectedMs,
+          expectedMs: expectedOn(provider),
           memoryLimitBytes,
         }),
       ),
@@ -71,7 +75,7 @@ export function createExecutors(options: ExecutorsOptions): Executors {
           createProcessExecutor({
             provider,
             logger: logger.child({ executor: 'quarantine', provider }),
-            expectedMs,
+            expectedMs: expectedOn(provider),
             memoryLimitBytes,
             minTimeoutMs: QUARANTINE_TIMEOUT_MS,
           }),
@@ -79,7 +83,10 @@ export function createExecutors(options: ExecutorsOptions): Executors {
       quarantines.set(provider, quarantine)
       return quarantine
     },
-    learn: ({ sha256 }, profile) => void profiles.set(sha256, profile),
+    forget(manifest) {
+      for (const quarantine of quarantines.values()) quarantine.forget(manifest)
+    },
+    learn: ({ folder }, profile) => void profiles.set(`${profile.provider} ${folder}`, profile),
     async close() {
       await Promise.all([...executors.values(), ...quarantines.values()].map((each) => each.close()))
     },

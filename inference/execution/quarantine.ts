@@ -1,4 +1,4 @@
-import { MillraceError } from '../../infra/runtime/errors.ts'
+import { MillraceError, retryable } from '../../infra/runtime/errors.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { type Executor, ModelRunError, type PreparedModel } from './executor.ts'
 import type { RowFailure } from './run-rows.ts'
@@ -19,6 +19,8 @@ export interface Quarantine {
   warm(manifest: ModelManifest): void
   /** Null when the model does not get as far as the first row: then none is to blame. Rejects with `retry`. */
   replay(manifest: ModelManifest, rows: Float32Array): Promise<Replay | null>
+  /** Frees a model that nobody asks about any more, once its replays are over. */
+  forget(manifest: ModelManifest): void
   close(): Promise<void>
 }
 
@@ -31,7 +33,14 @@ export interface QuarantineOptions {
 
 interface Host {
   readonly executor: Executor
-  readonly models: Map<string, Promise<PreparedModel>>
+  /** By the folder of the version: versions may have a model file in common, and differ in what is beside it. */
+  readonly guests: Map<string, Guest>
+}
+
+interface Guest {
+  readonly model: Promise<PreparedModel>
+  uses: number
+  isLeaving: boolean
 }
 
 export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): Quarantine {
@@ -49,26 +58,42 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
     await ending
   }
 
-  function prepared(manifest: ModelManifest): Promise<PreparedModel> {
-    host ??= { executor: open(), models: new Map() }
-    const { executor, models } = host
-    const known = models.get(manifest.sha256)
+  function guestOf(manifest: ModelManifest): Guest {
+    host ??= { executor: open(), guests: new Map() }
+    const { executor, guests } = host
+    const known = guests.get(manifest.folder)
     if (known !== undefined) return known
-    const model = executor.prepare(manifest)
-    models.set(manifest.sha256, model)
-    return model
+    const guest: Guest = { model: executor.prepare(manifest), uses: 0, isLeaving: false }
+    guests.set(manifest.folder, guest)
+    return guest
+  }
+
+  function leave({ folder }: ModelManifest, guest: Guest): void {
+    if (host?.guests.get(folder) === guest) host.guests.delete(folder)
+    guest.isLeaving = true
+    retireUnused(guest)
+  }
+
+  function retireUnused({ model, uses, isLeaving }: Guest): void {
+    // what was never loaded, or is gone with its child, need not be freed
+    if (isLeaving && uses === 0) model.then((one) => one.retire()).catch(() => undefined)
   }
 
   async function use<T>(manifest: ModelManifest, work: (model: PreparedModel) => Promise<T>): Promise<T | null> {
+    if (isClosed) throw retryable('model_unavailable', 'the quarantine is closed')
+    const guest = guestOf(manifest)
+    guest.uses++
     users++
     if (idle !== null) clearTimeout(idle)
     try {
-      return await work(await prepared(manifest))
+      return await work(await guest.model)
     } catch (error) {
-      host?.models.delete(manifest.sha256)
+      leave(manifest, guest)
       if (error instanceof MillraceError && error.fate === 'crash') return null
       throw error
     } finally {
+      guest.uses--
+      retireUnused(guest)
       users--
       if (users === 0) idle = setTimeout(() => void end(), idleMs).unref()
     }
@@ -79,6 +104,10 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
       if (!isClosed) use(manifest, () => Promise.resolve()).catch(() => undefined)
     },
     replay: (manifest, rows) => use(manifest, (model) => oneByOne(model, rows)),
+    forget(manifest) {
+      const guest = host?.guests.get(manifest.folder)
+      if (guest !== undefined) leave(manifest, guest)
+    },
     async close() {
       isClosed = true
       if (idle !== null) clearTimeout(idle)

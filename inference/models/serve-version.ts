@@ -54,6 +54,7 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
     version: { manifest, width, batcher },
     bytes: modelBytes(manifest) + settings.predictionCacheBytes,
     async close() {
+      deps.executors.forget(manifest)
       for (const { model } of placed) await model.retire()
     },
   }

@@ -39,7 +39,12 @@ const isolated = ({ model }: Failing, quarantine: Quarantine | null = null) =>
   isolateRows({ model, provider: 'cpu', quarantine, expectedMs: () => 0 })
 
 function quarantineThat(replay: (rows: Float32Array) => Replay | null): Quarantine {
-  return { warm: () => {}, replay: (_manifest, rows) => Promise.resolve(replay(rows)), close: () => Promise.resolve() }
+  return {
+    warm: () => {},
+    replay: (_manifest, rows) => Promise.resolve(replay(rows)),
+    forget: () => {},
+    close: () => Promise.resolve(),
+  }
 }
 
 const answersAll = quarantineThat((rows) => ({
