@@ -156,6 +156,16 @@ test('a damaged file in a directory is replaced by the next put', async () => {
   await store.get(digest, path.join(folder, 'target'))
 })
 
+test('a cache that cannot be written to is worth another try', async () => {
+  const { store } = await (KINDS['directory'] as () => Promise<Opened>)()
+  await store.put(`${MODEL_1}/model.onnx`)
+  const digest = await store.put(`${MODEL_1}/manifest.json`)
+  const occupied = write('occupied', 'a file where a directory must be')
+  const unavailable = { code: 'model_store_unavailable', fate: 'retry' }
+  await expect(fetchVersion(store, occupied, digest)).rejects.toMatchObject(unavailable)
+  await expect(fetchVersion(store, path.join(occupied, 'cache'), digest)).rejects.toMatchObject(unavailable)
+})
+
 test('a blob that is no manifest is refused', async () => {
   const { store } = await (KINDS['directory'] as () => Promise<Opened>)()
   const digest = await store.put(write('x', '{}'))

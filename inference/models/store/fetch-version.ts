@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { fatal } from '../../../infra/runtime/errors.ts'
+import { fatal, retryable } from '../../../infra/runtime/errors.ts'
 import { isSha256, type ModelManifest, readModelManifest, verifyModelFile } from '../../../schemas/pipeline/manifest.ts'
 import { PipelineError } from '../../../schemas/pipeline/problems.ts'
 import { digestOfFile, syncDirectory } from './hashed-file.ts'
@@ -25,18 +25,29 @@ export function filesOf(manifest: ModelManifest): readonly VersionFile[] {
 /**
  * A version by the digest of its manifest.json, in `<cacheDir>/<digest>/`: files that nobody may write to. What is there is
  * used again once every file has been verified; what is damaged is fetched anew. Several processes may fetch into one
- * directory. Rejects with what the store rejects with, and with `invalid_model` (crash) when what it has is no version.
+ * directory. Rejects with what the store rejects with, with `invalid_model` (crash) when what it has is no version, and with
+ * `model_store_unavailable` (retry) when the directory cannot be written to.
  */
 export async function fetchVersion(store: ModelStore, cacheDir: string, digest: string): Promise<ModelManifest> {
   // it becomes the name of a directory that may be removed
   if (!isSha256(digest)) throw fatal('invalid_model', `${JSON.stringify(digest)} is no SHA-256 of a manifest`)
   const target = path.resolve(cacheDir, digest)
+  try {
+    return await keptOrFetched(store, target, digest)
+  } catch (error) {
+    // a disk that is full, a limit of open files, a mount that is away: it may work later
+    if (!(error instanceof Error && 'syscall' in error)) throw error
+    throw retryable('model_store_unavailable', `model cache ${target}: ${error.message}`, error)
+  }
+}
+
+async function keptOrFetched(store: ModelStore, target: string, digest: string): Promise<ModelManifest> {
   if (existsSync(target)) {
     const kept = await verifiedVersion(target, digest)
     if (kept !== null) return kept
     await rm(target, { recursive: true, force: true })
   }
-  const unfinished = path.resolve(cacheDir, `.${digest}-${randomUUID()}`)
+  const unfinished = path.join(path.dirname(target), `.${digest}-${randomUUID()}`)
   await mkdir(unfinished, { recursive: true })
   try {
     await fetchFiles(store, unfinished, digest)
@@ -44,7 +55,7 @@ export async function fetchVersion(store: ModelStore, cacheDir: string, digest: 
       // another process was first
       if ((await verifiedVersion(target, digest)) === null) throw error
     })
-    await syncDirectory(path.resolve(cacheDir))
+    await syncDirectory(path.dirname(target))
   } finally {
     await rm(unfinished, { recursive: true, force: true })
   }
