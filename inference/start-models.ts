@@ -94,8 +94,8 @@ export async function startModels(context: StageContext, own: Settings, reader: 
   const answered: ScoreObserver['answered'] = (version, role, answers) => {
     instruments.answered(version, role, answers)
     if ((routes.rollout()?.active ?? null) === null) return
-    const { scores, rows, failed, invalid, runMs } = answers
-    guards.scored(version.manifest.version, scores, rows, failed, invalid, runMs)
+    const { scores, rows, failed, invalid, runMs, runRows } = answers
+    guards.scored(version.manifest.version, scores, rows, failed, invalid, runMs, runRows)
   }
   return {
     scoring: { choice: pipeline.model, routes, clock, observer: { answered }, shadow, failed },

@@ -27,6 +27,8 @@ export interface Answers {
   readonly unasked: number
   /** What the model took for all of the rows, ms. */
   readonly runMs: number
+  /** Rows of the runs that they were in, on average over them. */
+  readonly runRows: number
 }
 
 /** A version, and what it answers as. */
@@ -106,6 +108,7 @@ export function createAnswerWriter(choice: CompiledModelChoice): AnswerWriter {
       let late = 0
       let fallbacks = 0
       let runMs = 0
+      let runRows = 0
       for (const part of parts) {
         runMs += part.rowMs * (part.to - part.from)
         const { batchRows } = part
@@ -113,6 +116,7 @@ export function createAnswerWriter(choice: CompiledModelChoice): AnswerWriter {
         run.scoredAt = part.scoredAt
         for (let at = part.from; at < part.to; at++) {
           const row = rows[at] as number
+          runRows += batchRows[at - part.from] as number
           const start = starts[row] as number
           const end = start + (lengths[row] as number)
           const isLate = due !== null && part.scoredAt > (due[row] as number)
@@ -147,6 +151,7 @@ export function createAnswerWriter(choice: CompiledModelChoice): AnswerWriter {
         fallbacks,
         unasked,
         runMs,
+        runRows: rows.length === 0 ? 0 : runRows / rows.length,
       }
     },
   }

@@ -1,15 +1,24 @@
-import type { GuardLimits, RolloutEntry } from '../../schemas/control/models.ts'
+import type { GuardLimits, RolloutEntry, RolloutPlan } from '../../schemas/control/models.ts'
 import { populationStability } from './population-stability.ts'
-import type { Evidence } from './rollout-state.ts'
-import { createScoreWindow, KEPT_SCORES, type ScoreWindow } from './score-window.ts'
+import { type Evidence, WHOLE } from './rollout-state.ts'
+import { createScoreWindow, KEPT_SCORES, OCTAVES, type ScoreWindow } from './score-window.ts'
 
 /** Told of everything that was scored, shadow included. Must not throw. */
 export interface GuardObserver {
   /**
    * Once per scored batch and version. `scores`: one per answered row, copied; NaN = none. `rows`: that the model was run on; of them
-   * `failed` it failed on, and `invalid` it gave NaN, an infinite number or one out of range for. `runMs`: for all of them.
+   * `failed` it failed on, and `invalid` it gave NaN, an infinite number or one out of range for. `runMs`: for all of them, in runs
+   * of `runRows` on average.
    */
-  scored(version: string, scores: Float32Array, rows: number, failed: number, invalid: number, runMs: number): void
+  scored(
+    version: string,
+    scores: Float32Array,
+    rows: number,
+    failed: number,
+    invalid: number,
+    runMs: number,
+    runRows: number,
+  ): void
 }
 
 /** A version that must not serve on, and why. */
@@ -27,7 +36,8 @@ export interface Guards extends GuardObserver {
 const WATCHED_WINDOWS = 10
 
 /**
- * A candidate and a shadow are compared with production over the same time. A production that was just activated is compared with
+ * A candidate and a shadow are compared with production over the same time; scores only where both had the same records, as those
+ * of other entities are distributed otherwise, and time only as far as the sizes of their runs allow. A production that was just activated is compared with
  * what this process saw of the version before it last: rates alone, as it is another time. One that saw nothing of it does not judge.
  */
 export function createGuards(): Guards {
@@ -63,8 +73,7 @@ export function createGuards(): Guards {
   }
 
   return {
-    scored: (version, scores, rows, failed, invalid, runMs) =>
-      windowOf(version).add(scores, rows, failed, invalid, runMs),
+    scored: (version, ...batch) => windowOf(version).add(...batch),
 
     judge(rollout, now) {
       const active = rollout?.active ?? null
@@ -78,7 +87,10 @@ export function createGuards(): Guards {
       const challengers = [candidate?.version, shadow?.version].filter((version) => version !== undefined)
       for (const version of challengers) {
         const [own, other] = [windowOf(version), windowOf(production)]
-        const found = compareRates(limits, own, other) ?? compareRuns(limits, own, other)
+        const found =
+          compareRates(limits, own, other) ??
+          compareTimes(limits, own, other) ??
+          (haveSameRecords(active, version) ? compareScores(limits, own, other) : null)
         if (found !== null) return violation(version, production, found, now - since)
       }
       const before = rollout.previous?.production ?? production
@@ -125,15 +137,37 @@ function compareRates({ minRows, errorRate, invalidRate }: GuardLimits, own: Cou
   return null
 }
 
-function compareRuns(limits: GuardLimits, own: ScoreWindow, other: ScoreWindow): Found | null {
-  const { minRows, slowdown, slowFloorUs, psi } = limits
-  if (own.rows < minRows || other.rows < minRows) return null
-  const counts = { rows: own.rows, baselineRows: other.rows }
-  const [value, baseline] = [own.p99Us(), other.p99Us()]
-  if (slowdown !== null && value > slowFloorUs && value > slowdown * baseline) {
-    return { guard: 'p99', value, baseline, limit: slowdown, ...counts }
+/**
+ * A run of more rows takes longer, and less for each of them. So a row of a run is slow when it took too long beside a row of a run
+ * that was no larger, or when its whole run did beside one that was larger: identical versions differ in neither.
+ */
+function compareTimes(limits: GuardLimits, own: ScoreWindow, other: ScoreWindow): Found | null {
+  const { minRows, slowdown, slowFloorUs } = limits
+  if (slowdown === null) return null
+  const octaves = Array.from({ length: OCTAVES }, (_, octave) => octave)
+  for (const size of octaves.filter((octave) => own.rowsIn(octave) >= minRows)) {
+    const value = own.p99Us(size)
+    if (value <= slowFloorUs) continue
+    for (const otherSize of octaves.filter((octave) => other.rowsIn(octave) >= minRows)) {
+      // of a larger run: its time at its largest, over the rows of the smaller one at its smallest
+      const rows = otherSize > size ? 2 ** (otherSize + 1 - size) : 1
+      const baseline = other.p99Us(otherSize) * rows
+      const counts = { rows: own.rowsIn(size), baselineRows: other.rowsIn(otherSize) }
+      if (value > slowdown * baseline) return { guard: 'p99', value, baseline, limit: slowdown, ...counts }
+    }
   }
-  if (psi === null) return null
+  return null
+}
+
+/** A shadow of everything, while nobody but production answers. */
+function haveSameRecords({ candidate, shadow }: RolloutPlan, version: string): boolean {
+  const isAlone = candidate === null || candidate.paused || candidate.weight === 0
+  return isAlone && shadow?.version === version && shadow.share === WHOLE
+}
+
+function compareScores({ minRows, psi }: GuardLimits, own: ScoreWindow, other: ScoreWindow): Found | null {
+  if (psi === null || own.rows < minRows || other.rows < minRows) return null
+  const counts = { rows: own.rows, baselineRows: other.rows }
   const [scores, expected] = [own.sortedScores(), other.sortedScores()]
   const enough = Math.min(minRows, KEPT_SCORES)
   if (scores.length < enough || expected.length < enough) return null

@@ -74,11 +74,17 @@ export interface GuardLimits {
   readonly errorRate: number | null
   /** Rows with an output that is NaN, infinite or out of range: above the other version's share by more than this. */
   readonly invalidRate: number | null
-  /** p99 of the time that a row takes: more than so many times the other version's, and above `slowFloorUs`. */
+  /**
+   * p99 of the time that a row takes: more than so many times the other version's, and above `slowFloorUs`. Rows are compared with
+   * those of runs that were no larger; with larger runs whole runs are, so that a version that gets few rows is not slow for that.
+   */
   readonly slowdown: number | null
   /** No row time below this, µs, is slow. */
   readonly slowFloorUs: number
-  /** Population stability index of the scores against those of production. */
+  /**
+   * Population stability index of the scores against those of production. For a shadow only that is shown everything, while there is
+   * no canary: a share of entities has scores of its own, whatever the version.
+   */
   readonly psi: number | null
 }
 

@@ -94,7 +94,7 @@ async function canaries(rollout: RolloutRun): Promise<ReadonlySet<string>> {
 
 async function takenOutByGuard(rollout: RolloutRun): Promise<void> {
   const { run, model, succeed, predictedMore, said, decided } = rollout
-  await succeed('promote', `${model}/4`, '--candidate', '--weight', '50%', '--wait')
+  await succeed('promote', `${model}/4`, '--shadow', '--share', '100%', '--wait')
   const since = Date.now()
   const flow = run.replay({ limit: MANY, rate: '300' })
   const out = await decided('rolled_back', since)
@@ -114,10 +114,7 @@ async function takenOutByGuard(rollout: RolloutRun): Promise<void> {
       pipeline: run.pipeline.name,
       since: from,
     })
-  expect(await versions(since)).toEqual([
-    { role: 'canary', model_version: '4' },
-    { role: 'primary', model_version: '1' },
-  ])
+  expect(await versions(since)).toEqual([{ role: 'primary', model_version: '1' }])
   expect(await versions(inForce)).toEqual([{ role: 'primary', model_version: '1' }])
 }
 

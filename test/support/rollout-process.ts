@@ -70,7 +70,8 @@ await runStage('inference', {}, async (context) => {
     const plan = rollout.routes.rollout()?.active
     for (const version of [plan?.production, plan?.candidate?.version]) {
       const failed = version === failing ? FED_ROWS / 10 : 0
-      if (version !== undefined) rollout.guards.scored(version, new Float32Array(FED_ROWS), FED_ROWS, failed, 0, 1)
+      if (version !== undefined)
+        rollout.guards.scored(version, new Float32Array(FED_ROWS), FED_ROWS, failed, 0, 1, FED_ROWS)
     }
   }, FEED_MS)
   await context.start('feeding', async () => ({ value: null, stop: async () => clearInterval(feeding) }))

@@ -2,7 +2,8 @@ import { expect, test } from 'vitest'
 import { createFailedVersions } from '../../inference/rollout/failed-versions.ts'
 import { createGuards, type Guards } from '../../inference/rollout/guards.ts'
 import { populationStability } from '../../inference/rollout/population-stability.ts'
-import { createScoreWindow, KEPT_SCORES } from '../../inference/rollout/score-window.ts'
+import { WHOLE } from '../../inference/rollout/rollout-state.ts'
+import { createScoreWindow, KEPT_SCORES, OCTAVES } from '../../inference/rollout/score-window.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
 import { DEFAULT_GUARDS, type GuardLimits, type RolloutEntry } from '../../schemas/control/models.ts'
 import { seededRandom } from '../support/seeded-random.ts'
@@ -30,13 +31,15 @@ interface Behaviour {
   readonly failed?: number
   readonly invalid?: number
   readonly runMs?: number
+  /** Rows of the runs that its batches were in. */
+  readonly runRows?: number
   readonly score?: () => number
 }
 
 function feed(guards: Guards, version: string, rows: number, how: Behaviour = {}): void {
-  const { failed = 0, invalid = 0, runMs = 0.5, score = random } = how
+  const { failed = 0, invalid = 0, runMs = 0.5, runRows = BATCH, score = random } = how
   for (let at = 0; at < rows; at += BATCH) {
-    guards.scored(version, Float32Array.from({ length: BATCH }, score), BATCH, failed, invalid, runMs)
+    guards.scored(version, Float32Array.from({ length: BATCH }, score), BATCH, failed, invalid, runMs, runRows)
   }
 }
 
@@ -59,11 +62,46 @@ test('a candidate like production stays', () => {
   expect(judged({ failed: 5, invalid: 5 }, { failed: 5, invalid: 5 })).toBe(null)
 })
 
-test('errors, unusable outputs, slowness and other scores take it out', () => {
+test('errors, unusable outputs, and slowness take it out', () => {
   expect(judged({ failed: 2 })).toBe('2: error_rate')
   expect(judged({ invalid: 2 })).toBe('2: invalid_rate')
   expect(judged({ runMs: 400 })).toBe('2: p99')
-  expect(judged({ score: () => random() ** 3 })).toBe('2: score_distribution')
+})
+
+test('other scores take out a shadow that is shown what production answers, and nobody else', () => {
+  const scores = { score: () => random() ** 3 }
+  expect(judged(scores)).toBe(null)
+  const shown = (share: number, weight: number | null): string | null => {
+    const guards = createGuards()
+    const candidate = weight === null ? null : { version: '3', weight, paused: false }
+    const plan = { epoch: 2, production: '1', candidate, shadow: { version: '2', share }, guards: DEFAULT_GUARDS }
+    const rollout: RolloutEntry = { ...ROLLOUT(), active: plan }
+    guards.judge(rollout, 0)
+    feed(guards, '1', 1_000)
+    feed(guards, '2', 1_000, scores)
+    const found = guards.judge(rollout, 1_000)
+    return found === null ? null : `${found.version}: ${String(found.evidence['guard'])}`
+  }
+  expect(shown(WHOLE, null)).toBe('2: score_distribution')
+  expect(shown(WHOLE, 0)).toBe('2: score_distribution')
+  expect(shown(WHOLE / 2, null)).toBe(null)
+  expect(shown(WHOLE, 100)).toBe(null)
+})
+
+test('a version is not slow because its runs are small, or large; one that is slow is, whatever their sizes', () => {
+  /** 20 ms and 0.1 ms for each row, so many times. */
+  const cost = (runRows: number, times = 1): Behaviour => ({
+    runRows,
+    runMs: (times * (20 + 0.1 * runRows) * BATCH) / runRows,
+  })
+  for (const own of [1, 2, 10, 64, 1_000, 20_000]) {
+    for (const other of [1, 2, 10, 64, 1_000, 20_000]) {
+      expect([own, other, judged(cost(own), cost(other))]).toEqual([own, other, null])
+    }
+  }
+  expect(judged(cost(10, 6), cost(10))).toBe('2: p99')
+  expect(judged(cost(64, 40), cost(10))).toBe('2: p99')
+  expect(judged(cost(1, 100), cost(64))).toBe('2: p99')
 })
 
 test('nothing is judged before both have had enough rows, slow is slow above the floor only, and a limit of null is none', () => {
@@ -130,23 +168,29 @@ test('a production that was just activated is measured by the rates of the one b
 
 test('p99 by the row, to a fifth', () => {
   const window = createScoreWindow()
-  expect(window.p99Us()).toBeNaN()
-  for (let nth = 0; nth < 1_000; nth++) window.add(new Float32Array(1), 1, 0, 0, nth < 985 ? 0.1 : 10)
-  expect(window.p99Us()).toBeGreaterThanOrEqual(10_000)
-  expect(window.p99Us()).toBeLessThan(12_000)
+  expect(window.p99Us(0)).toBeNaN()
+  for (let nth = 0; nth < 1_000; nth++) window.add(new Float32Array(1), 1, 0, 0, nth < 985 ? 0.1 : 10, 1)
+  expect(window.p99Us(0)).toBeGreaterThanOrEqual(10_000)
+  expect(window.p99Us(0)).toBeLessThan(12_000)
+  // by the size of runs
+  expect(window.p99Us(1)).toBeNaN()
+  window.add(new Float32Array(2), 2, 0, 0, 1, 3)
+  window.add(new Float32Array(2), 2, 0, 0, 1, 2 ** 30)
+  expect([0, 1, OCTAVES - 1].map((octave) => window.rowsIn(octave))).toEqual([1_000, 2, 2])
+  expect(window.p99Us(1)).toBeLessThan(600)
 })
 
 test('the latest scores are kept, whatever the size of batches; rows without one are left out', () => {
   const window = createScoreWindow()
   const scores = Float32Array.from({ length: KEPT_SCORES + 1_000 }, (_, at) => at)
-  window.add(scores.subarray(0, 100), 100, 0, 0, 1)
-  window.add(scores.subarray(100, 3_000), 2_900, 0, 0, 1)
-  window.add(scores.subarray(3_000), scores.length - 3_000, 0, 0, 1)
+  window.add(scores.subarray(0, 100), 100, 0, 0, 1, 1)
+  window.add(scores.subarray(100, 3_000), 2_900, 0, 0, 1, 1)
+  window.add(scores.subarray(3_000), scores.length - 3_000, 0, 0, 1, 1)
   expect(window.sortedScores()).toEqual(scores.subarray(1_000))
-  window.add(scores, scores.length, 0, 0, 1)
+  window.add(scores, scores.length, 0, 0, 1, 1)
   expect(window.sortedScores()).toEqual(scores.subarray(1_000))
   window.reset()
-  window.add(Float32Array.of(Number.NaN, 2, 1), 3, 1, 0, 1)
+  window.add(Float32Array.of(Number.NaN, 2, 1), 3, 1, 0, 1, 1)
   expect([...window.sortedScores()]).toEqual([1, 2])
 })
 

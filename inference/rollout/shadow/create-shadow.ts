@@ -110,9 +110,9 @@ export function createShadow(deps: ShadowDeps): Started<ShadowTaker> {
       account.ended(reason, 1)
       say(version, retryable(reason, message))
     }
-    const { records, scores, invalid, runMs } = shadowRecords.write(rows, fit, scored)
+    const { records, scores, invalid, runMs, runRows } = shadowRecords.write(rows, fit, scored)
     account.ended('invalid', invalid)
-    guards.scored(version.manifest.version, scores, fit.length, scored.failures.size, invalid, runMs)
+    guards.scored(version.manifest.version, scores, fit.length, scored.failures.size, invalid, runMs, runRows)
     await write(rows, records, account)
   }
 

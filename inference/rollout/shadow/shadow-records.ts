@@ -21,6 +21,8 @@ export interface ShadowAnswers {
   readonly invalid: number
   /** What the model took for all of them, ms. */
   readonly runMs: number
+  /** Rows of the runs that they were in, on average over them. */
+  readonly runRows: number
 }
 
 /** Makes vectors into a shadow's predictions, where they lie. */
@@ -54,11 +56,13 @@ export function createShadowRecords(choice: CompiledModelChoice): ShadowRecords 
       if (scores.length < fit.length) scores = new Float32Array(2 * fit.length)
       let invalid = 0
       let runMs = 0
+      let runRows = 0
       for (const { from, to, provider, scoredAt, batchRows, rowMs } of parts) {
         run.provider = provider
         run.scoredAt = scoredAt
         runMs += (to - from) * rowMs
         for (let at = from; at < to; at++) {
+          runRows += batchRows[at - from] as number
           if (failures.size > 0 && failures.has(at)) continue
           const row = fit[at] as number
           const start = values.starts[row] as number
@@ -71,7 +75,13 @@ export function createShadowRecords(choice: CompiledModelChoice): ShadowRecords 
           }
         }
       }
-      return { records, scores: scores.subarray(0, records.length), invalid, runMs }
+      return {
+        records,
+        scores: scores.subarray(0, records.length),
+        invalid,
+        runMs,
+        runRows: runRows / Math.max(1, fit.length),
+      }
     },
   }
 }
