@@ -30,7 +30,8 @@ export interface ChildRequest {
 }
 
 export interface ChildDeath {
-  readonly fault: Extract<RunFault, 'crash' | 'timeout' | 'memory'>
+  /** `killed` = by someone else, as the system does where memory runs out: what it was at may have no part in it. */
+  readonly fault: Extract<RunFault, 'crash' | 'timeout' | 'memory'> | 'killed'
   readonly message: string
   /** What it was at; null = nothing. */
   readonly during: ChildRequest | null
@@ -141,7 +142,7 @@ function watched(child: ChildProcess, { memoryLimitBytes, logger, died }: ChildO
   logLines(child.stdio[2] as Readable, logger.child({ pid: child.pid }))
 
   let isGone = false
-  function ended(message: string): void {
+  function ended(message: string, fault: ChildDeath['fault'] = 'crash'): void {
     if (isGone) return
     isGone = true
     watch.began(null)
@@ -149,7 +150,7 @@ function watched(child: ChildProcess, { memoryLimitBytes, logger, died }: ChildO
     gone.resolve()
     if (closing) return
     const [during = null, ...unbegun] = unanswered.map(({ request }) => request)
-    died({ ...(verdict ?? { fault: 'crash', message }), during, unbegun })
+    died({ ...(verdict ?? { fault, message }), during, unbegun })
   }
   child.on('error', (error) => {
     if (child.pid === undefined) ended(`the child could not be started: ${error.message}`)
@@ -157,8 +158,9 @@ function watched(child: ChildProcess, { memoryLimitBytes, logger, died }: ChildO
   child.on('exit', (code, signal) => {
     const message = signal === null ? `the child ended with ${code}` : `the child was ended by ${signal}`
     // what it had answered is read first
-    child.on('close', () => ended(message))
-    setTimeout(() => ended(message), DRAIN_TIMEOUT_MS).unref()
+    const fault = signal === 'SIGKILL' ? 'killed' : 'crash'
+    child.on('close', () => ended(message, fault))
+    setTimeout(() => ended(message, fault), DRAIN_TIMEOUT_MS).unref()
   })
 
   function write(kind: FrameKind, request: number, model: number, body: Uint8Array): void {

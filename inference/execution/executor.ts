@@ -38,7 +38,7 @@ export interface ExecutorStats {
   /** Runs that have been answered, or have failed. */
   readonly runs: number
   /** Times that a child had to be started anew, by what ended it. */
-  readonly restarts: Readonly<Record<'crash' | 'timeout' | 'memory' | 'recycled', number>>
+  readonly restarts: Readonly<Record<'crash' | 'timeout' | 'memory' | 'killed' | 'recycled', number>>
   /** Resident memory of the child, bytes; null for `inline`. */
   readonly residentBytes: number | null
 }
@@ -46,7 +46,7 @@ export interface ExecutorStats {
 /**
  * Why a run failed: `rows` = the runtime refused what it was given, `allocation` = it wanted more memory than there is,
  * `crash` = the child died, `timeout` = it did not answer in time and was killed, `memory` = it grew above its limit and
- * was killed.
+ * was killed, or the system killed it at this run again and again.
  */
 export type RunFault = 'rows' | 'allocation' | 'crash' | 'timeout' | 'memory'
 

@@ -35,7 +35,7 @@ export function createInlineExecutor({ provider }: { readonly provider: Provider
     stats: () => ({
       models: models.size,
       runs,
-      restarts: { crash: 0, timeout: 0, memory: 0, recycled: 0 },
+      restarts: { crash: 0, timeout: 0, memory: 0, killed: 0, recycled: 0 },
       residentBytes: null,
     }),
     async close() {

@@ -26,6 +26,8 @@ const DEPTH = 2
 const SLACK = 20
 const START_TIMEOUT_MS = 20_000
 const RESTART: Backoff = { baseMs: 100, maxMs: 10_000 }
+/** Children that someone else killed at the same thing, after which it is to blame. */
+const KILLS = 3
 /** Deaths before a child was there, after which nobody waits for the next any longer. */
 const VAIN_STARTS = 3
 const NOTHING = new Uint8Array()
@@ -35,6 +37,8 @@ interface Model {
   readonly manifest: ModelManifest
   /** False = it was refused or ended the child when it was loaded again: it is tried before its next run. */
   isLoaded: boolean
+  /** Children that someone else killed while they loaded it again, in a row. */
+  kills: number
 }
 
 type Asked = Omit<ChildRequest, 'done' | 'failed'>
@@ -44,20 +48,29 @@ interface Job {
   /** As the child was asked last. */
   sentAs: ChildRequest | null
   readonly model: Model
+  /** Children that someone else killed while they were at it. */
+  kills: number
   readonly done: (answer: ArrayBuffer) => void
   readonly failed: (error: Error) => void
 }
 
 /**
  * Runs models in a child process. When it dies, hangs or grows too large it is killed, the run that it was at is rejected
- * with what ended it, a new one loads all models again, and what waited is run by that one.
+ * with what ended it, a new one loads all models again, and what waited is run by that one. So is what it was at when
+ * someone else kills it, up to three times.
  */
 export function createProcessExecutor(options: ProcessExecutorOptions): Executor {
   const { provider, logger, expectedMs } = options
   const { minTimeoutMs = 2_000, loadTimeoutMs = 60_000 } = options
   const { memoryLimitBytes = 4 * 2 ** 30, recycleGrowthBytes = 512 * 2 ** 20 } = options
   const models = new Map<number, Model>()
-  const restarts: Record<keyof ExecutorStats['restarts'], number> = { crash: 0, timeout: 0, memory: 0, recycled: 0 }
+  const restarts: Record<keyof ExecutorStats['restarts'], number> = {
+    crash: 0,
+    timeout: 0,
+    memory: 0,
+    killed: 0,
+    recycled: 0,
+  }
   /** What is asked, in order; the first `sent` of them of this child. */
   const jobs: Job[] = []
   let sent = 0
@@ -103,7 +116,9 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     model.isLoaded = true
     into.send({
       ...loading(model),
-      done: () => undefined,
+      done() {
+        model.kills = 0
+      },
       failed(_fault, code, message) {
         model.isLoaded = false
         const { name, version } = model.manifest
@@ -187,16 +202,19 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
   /** Rejects what the child was at; everything else is asked again of the next one. */
   function blame(during: ChildRequest, asked: readonly Job[], fault: ChildDeath['fault'], message: string): void {
     const job = asked.find(({ sentAs }) => sentAs === during)
+    const model = job?.model ?? models.get(during.model)
+    if (fault === 'killed' && model !== undefined && ++(job ?? model).kills < KILLS) return
     if (job !== undefined) {
       if (job.request.kind === 'retire') finishDead(job, () => job.done(new ArrayBuffer()))
-      else if (job.request.kind === 'run') finishDead(job, () => job.failed(new ModelRunError(fault, message)))
+      else if (job.request.kind === 'run')
+        finishDead(job, () => job.failed(new ModelRunError(fault === 'killed' ? 'memory' : fault, message)))
       else finishDead(job, () => job.failed(fatal('invalid_model', `${job.model.manifest.folder}: ${message}`)))
       return
     }
-    const model = models.get(during.model)
     if (during.kind !== 'prepare' || model === undefined) return
     // it is left out until it is asked for again
     model.isLoaded = false
+    model.kills = 0
     reject((one) => one.model === model, lost(model, message))
   }
 
@@ -213,7 +231,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
   function ask(model: Model, request: Asked): Promise<ArrayBuffer> {
     if (isClosed) return Promise.reject(closed())
     const { promise, resolve, reject: fail } = Promise.withResolvers<ArrayBuffer>()
-    jobs.push({ request, sentAs: null, model, done: resolve, failed: fail })
+    jobs.push({ request, sentAs: null, model, kills: 0, done: resolve, failed: fail })
     pump()
     return promise
   }
@@ -235,7 +253,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     provider,
     depth: DEPTH,
     async prepare(manifest) {
-      const model: Model = { number: ++lastModel, manifest, isLoaded: true }
+      const model: Model = { number: ++lastModel, manifest, isLoaded: true, kills: 0 }
       await ask(model, loading(model))
       return {
         manifest,

@@ -1,6 +1,8 @@
 /** Models that hang, crash and eat memory, on ONNX Runtime as it is: what they end, and what goes on. */
 import { expect, test } from 'vitest'
+import { processUsage } from '../../inference/execution/process-usage.ts'
 import { childPid } from '../support/child-pid.ts'
+import { eventually } from '../support/eventually.ts'
 import { endsOf, isolatedModel, processExecutor, rowsOf } from '../support/executor-hosts.ts'
 import { versionOf } from '../support/model-version.ts'
 import { CRASHING, CRASHING_AT_LOAD, HANGING, HUNGRY, ORDINARY, POISON } from '../support/onnx/hostile-models.ts'
@@ -24,7 +26,7 @@ test('a row on which the model hangs is found, its neighbours are scored', async
   const { executor, run } = await isolatedModel(HANGING)
   const result = await soon(run(rowsOf(poisoned)))
   expect(endsOf(result)).toEqual(scores.with(40, 'model_timeout'))
-  expect(executor.stats().restarts).toEqual({ crash: 0, timeout: 1, memory: 0, recycled: 0 })
+  expect(executor.stats().restarts).toEqual({ crash: 0, timeout: 1, memory: 0, killed: 0, recycled: 0 })
   expect(endsOf(await soon(run(rowsOf(firsts))))).toEqual(scores)
 })
 
@@ -66,6 +68,38 @@ test('a segmentation fault in the middle of a run blames no row', async () => {
   expect(executor.stats().restarts.crash).toBe(1)
 })
 
+test('a child that someone else kills blames no row, and is asked again by the next one', async () => {
+  const { executor, run } = await isolatedModel(ORDINARY)
+  const rows = rowsOf(Array.from({ length: 2 ** 20 }, () => 1))
+  const running = run(rows)
+  process.kill(childPid(), 'SIGKILL')
+  const { outputs, failures } = await soon(running)
+  expect([failures.size, outputs.length, outputs.every((one) => one === 2)]).toEqual([0, 2 ** 20, true])
+  expect(executor.stats().restarts).toEqual({ crash: 0, timeout: 0, memory: 0, killed: 1, recycled: 0 })
+})
+
+test('a run at which every child is killed is rejected after the third', async () => {
+  const { executor, model } = await isolatedModel(HANGING, { minTimeoutMs: 20_000 })
+  const refused = expect(model.run(rowsOf([POISON]))).rejects.toMatchObject({
+    fault: 'memory',
+    message: 'the child was ended by SIGKILL',
+  })
+  for (let kills = 1; kills <= 3; kills++) {
+    process.kill(childPid(), 'SIGKILL')
+    await eventually(() => expect(executor.stats().restarts.killed).toBe(kills), { deadlineMs: 10_000 })
+    if (kills < 3) await atRun()
+  }
+  await refused
+  expect([...(await soon(model.run(rowsOf(firsts))))]).toEqual(scores)
+})
+
+/** Settles when the child has run for longer than it takes to start and to load. */
+async function atRun(): Promise<void> {
+  await expect
+    .poll(async () => (await processUsage(childPid()))?.cpuMs ?? 0, { timeout: 15_000 })
+    .toBeGreaterThan(1_500)
+}
+
 test('a row for which the model takes more memory than it may is found, its neighbours are scored', async () => {
   const { executor, run } = await isolatedModel(HUNGRY, { memoryLimitBytes: 400 * 2 ** 20 })
   const tooMuch = 300e6
@@ -79,7 +113,7 @@ test('a row for which there is no memory fails alone, and no child ends', async 
   const { executor, run } = await isolatedModel(HUNGRY)
   const result = await soon(run(rowsOf(firsts.with(7, 4e13))))
   expect(endsOf(result)).toEqual(scores.with(7, 'model_error'))
-  expect(executor.stats().restarts).toEqual({ crash: 0, timeout: 0, memory: 0, recycled: 0 })
+  expect(executor.stats().restarts).toEqual({ crash: 0, timeout: 0, memory: 0, killed: 0, recycled: 0 })
 })
 
 test('a model that crashes when it is loaded is refused; those beside it serve on', async () => {

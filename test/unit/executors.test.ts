@@ -84,7 +84,7 @@ test('a child that is killed while nothing runs is started anew, with its models
   const executor = processExecutor()
   const model = await executor.prepare(versionOf(ORDINARY))
   process.kill(childPid(), 'SIGKILL')
-  await eventually(() => expect(executor.stats().restarts.crash).toBe(1), { deadlineMs: 10_000 })
+  await eventually(() => expect(executor.stats().restarts.killed).toBe(1), { deadlineMs: 10_000 })
   expect([...(await model.run(rowsOf([1])))]).toEqual([2])
 })
 
@@ -121,7 +121,7 @@ test('a model that a new child cannot load fails, and those beside it serve on',
   const gone = await executor.prepare(readModelManifest(folder))
   rmSync(join(folder, 'model.onnx'))
   process.kill(childPid(), 'SIGKILL')
-  await eventually(() => expect(executor.stats().restarts.crash).toBe(1), { deadlineMs: 10_000 })
+  await eventually(() => expect(executor.stats().restarts.killed).toBe(1), { deadlineMs: 10_000 })
   await expect(gone.run(rowsOf([1]))).rejects.toMatchObject({ code: 'model_failed', fate: 'crash' })
   expect([...(await ordinary.run(rowsOf([1])))]).toEqual([2])
   cpSync(join(writeVersion(REFUSING), 'model.onnx'), join(folder, 'model.onnx'))
