@@ -48,7 +48,7 @@ const byVersion = new Intl.Collator('en', { numeric: true })
 
 /**
  * Imports a version, or takes a version folder as it is, tries it out, puts its files into the model store and registers it in
- * the control log. The same content again changes nothing. Rejects with `model_refused`, `version_taken`, `version_retired`
+ * the control log. The same content again changes nothing but what the store has lost. Rejects with `model_refused`, `version_taken`, `version_retired`
  * (crash) and with PipelineError when the version is none for this pipeline.
  */
 export async function push(control: ControlLog, options: PushOptions, env: NodeJS.ProcessEnv): Promise<Pushed> {
@@ -87,18 +87,20 @@ async function pushFolder(
   const name = nameOf({ model: manifest.name, version: manifest.version })
   const digest = (await digestOfFile(file)).sha256
   const there = sameVersion(control, manifest, digest) ?? (isNumbered ? sameModel(control, manifest) : null)
-  if (there !== null) return { name: nameOf(there.entry), entry: there.entry, report: null, store: store.place }
+  if (there !== null) {
+    // what the store has lost since is there again
+    await storeFiles(store, manifest)
+    if (there.entry.manifest === digest) await storeFile(store, file, digest)
+    return { name: nameOf(there.entry), entry: there.entry, report: null, store: store.place }
+  }
 
   const report = await probe(manifest.folder, { ...DEFAULT_LIMITS, allowed: options.allowed })
   if (report.refusal !== null) {
     const { step, code, message } = report.refusal
     throw fatal('model_refused', `${name} is refused (${step}: ${code}): ${message}`)
   }
-  for (const each of filesOf(manifest)) {
-    const stored = await store.put(path.join(manifest.folder, each.path))
-    if (stored !== each.sha256) throw fatal('model_changed', `${name}: ${each.path} changed while it was pushed`)
-  }
-  if ((await store.put(file)) !== digest) throw fatal('model_changed', `${file} changed while it was pushed`)
+  await storeFiles(store, manifest)
+  await storeFile(store, file, digest)
   const entry: ModelEntry = {
     model: manifest.name,
     version: manifest.version,
@@ -113,6 +115,17 @@ async function pushFolder(
   const basedOn = control.latest('model', name)?.revision ?? null
   await control.append({ kind: 'model', name, basedOn, value: entry, actor, reason })
   return { name, entry, report, store: store.place }
+}
+
+/** Those beside its manifest. */
+async function storeFiles(store: ModelStore, manifest: ModelManifest): Promise<void> {
+  for (const { path: name, sha256 } of filesOf(manifest)) {
+    await storeFile(store, path.join(manifest.folder, name), sha256)
+  }
+}
+
+async function storeFile(store: ModelStore, file: string, digest: string): Promise<void> {
+  if ((await store.put(file)) !== digest) throw fatal('model_changed', `${file} is not what it was when the push began`)
 }
 
 /** The version that is there with this content; null when the name is free. Throws when it has other content. */

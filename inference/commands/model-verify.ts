@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { readConfig } from '../../infra/runtime/config.ts'
 import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
@@ -9,8 +12,8 @@ import { fetchVersion } from '../models/store/fetch-version.ts'
 import { openModelStore } from '../models/store/open-store.ts'
 
 /**
- * Fetches a registered version as a process that serves it would, compares it with what the control log says of it, and tries
- * it out again. Rejects with `unknown_version`, `model_refused` and as the store does.
+ * Fetches a registered version from the model store, whatever this machine has of it already, compares it with what the
+ * control log says of it, and tries it out again. Rejects with `unknown_version`, `model_refused` and as the store does.
  */
 export async function verifyVersion(
   control: ControlLog,
@@ -19,10 +22,10 @@ export async function verifyVersion(
   env: NodeJS.ProcessEnv,
 ): Promise<ProbationReport> {
   const { entry } = knownVersion(control, name)
-  const settings = readConfig(MODEL_STORE, env)
-  const store = await openModelStore(settings)
+  const store = await openModelStore(readConfig(MODEL_STORE, env))
+  const scratch = mkdtempSync(path.join(tmpdir(), 'millrace-verify-'))
   try {
-    const manifest = await fetchVersion(store, settings.modelCache, entry.manifest)
+    const manifest = await fetchVersion(store, scratch, entry.manifest)
     const { version, sha256, featureSet } = manifest
     const said = [entry.model, entry.version, entry.digest, entry.featureSet]
     const found = [manifest.name, version, sha256, featureSet.digest]
@@ -34,6 +37,7 @@ export async function verifyVersion(
     const { step, code, message } = report.refusal
     throw fatal('model_refused', `${name} is refused (${step}: ${code}): ${message}`)
   } finally {
+    rmSync(scratch, { recursive: true, force: true })
     await store.close()
   }
 }

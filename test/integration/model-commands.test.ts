@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { beforeEach, expect, inject, onTestFinished, test } from 'vitest'
@@ -78,7 +78,8 @@ test('a version is pushed, listed, shown, verified and retired', TIMEOUT, async 
     code: 0,
     output: expect.stringContaining('missing, profile: passed'),
   })
-  expect(readdirSync(path.join(scratch, 'cache'))).toHaveLength(1)
+  // the store was looked at, not what may have been fetched before
+  expect(existsSync(path.join(scratch, 'cache'))).toBe(false)
 
   await inUse(model, '1')
   const retire = () => millrace('model', 'retire', `${model}/1`, '--actor', 'bob')
