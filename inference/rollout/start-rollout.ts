@@ -46,7 +46,7 @@ export async function startRollout(context: StageContext, options: RolloutOption
   const { pipeline, clock, logger } = context
   const model = pipeline.model.name
   const control = await context.start('control log', () => startControlLog(context))
-  context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
+  context.watch({ ended: control.ended, health: { live: () => null, ready: () => control.problem() } })
   const catalogue = createVersionCatalogue({ pipeline, control, clock, logger })
   const cache = await context.start('models', () => options.openCache(catalogue))
   const routes = createRoutes({ model, control, catalogue, cache, clock, logger })

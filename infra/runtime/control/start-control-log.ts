@@ -15,6 +15,8 @@ export interface ControlLogDeps
   extends Pick<StageContext, 'brokers' | 'log' | 'writer' | 'registry' | 'clock' | 'logger'> {
   /** Default: the one topic of all pipelines. */
   readonly topic?: string
+  /** Without an answer for so long, the log is said not to be readable. Default 5 s. */
+  readonly patienceMs?: number
 }
 
 export interface FollowedControlLog extends ControlLog {
@@ -22,9 +24,12 @@ export interface FollowedControlLog extends ControlLog {
   readonly passedOver: number
   /** Rejects when the log cannot be followed any more; resolves after `stop`. */
   readonly ended: Promise<void>
+  /** Null while the log can be read; otherwise since when it cannot, and why. */
+  problem(): string | null
 }
 
 const PARTITION = 0
+const PATIENCE_MS = 5_000
 /** How soon somebody else's entry is seen; our own are looked for at once. */
 const LOOK_MS = 200
 const BACKOFF: Backoff = { baseMs: 100, maxMs: 5_000 }
@@ -36,7 +41,7 @@ const UNKNOWN_SCHEMA_WAIT_MS = 10_000
  * the log has lost its beginning, and with it what is in force), and with `retry` while brokers or registry are away.
  */
 export async function startControlLog(deps: ControlLogDeps): Promise<Started<FollowedControlLog>> {
-  const { brokers, log, writer, registry, clock, logger, topic = CONTROL_TOPIC } = deps
+  const { brokers, log, writer, registry, clock, logger, topic = CONTROL_TOPIC, patienceMs = PATIENCE_MS } = deps
   const generation = await topicId()
   if (generation === null) throw fatal('unknown_topic', `topic ${topic} does not exist: run millrace topics`)
   const { type, schemaId } = await registerContract(deps, 'control-entry', topic)
@@ -51,6 +56,9 @@ export async function startControlLog(deps: ControlLogDeps): Promise<Started<Fol
   const { signal } = stopping
   let wake = new AbortController()
   let position = 0
+  /** Epoch ms. */
+  let readAt = clock.now()
+  let problem: string | null = null
 
   const feed = createControlLog({
     clock,
@@ -67,23 +75,46 @@ export async function startControlLog(deps: ControlLogDeps): Promise<Started<Fol
     return (await brokers.topics([topic])).get(topic)?.id ?? null
   }
 
-  /** Reads what has come since. */
+  /** Reads what has come since. Rejects with `retry` when nothing is answered for `patienceMs`: the log itself asks for ever. */
   async function read(): Promise<void> {
-    const range = await log.range(topic, PARTITION, 'read_uncommitted', signal)
-    if (range.start > 0) {
-      throw fatal('control_log_truncated', `${topic} begins at offset ${range.start}: entries were deleted`)
+    const patience = new AbortController()
+    const giveUp = (): void => patience.abort()
+    signal.addEventListener('abort', giveUp)
+    let timer = setTimeout(giveUp, patienceMs)
+    try {
+      const range = await log.range(topic, PARTITION, 'read_uncommitted', patience.signal)
+      if (range.start > 0) {
+        throw fatal('control_log_truncated', `${topic} begins at offset ${range.start}: entries were deleted`)
+      }
+      if (range.end < position || (range.end > position && (await topicId()) !== generation)) {
+        throw fatal('topic_recreated', `${topic} was deleted and made again, or was cut off behind what is in force`)
+      }
+      for await (const set of log.read(topic, PARTITION, position, range.end, { signal: patience.signal })) {
+        clearTimeout(timer)
+        await hand(set, reader, feed, async () => {
+          await clock.sleep(LOOK_MS, signal)
+          if (signal.aborted) throw retryable('control_log_stopped', 'the control log is not followed any more')
+        })
+        position = set.nextOffset
+        timer = setTimeout(giveUp, patienceMs)
+      }
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', giveUp)
     }
-    if (range.end === position) return
-    if (range.end < position || (await topicId()) !== generation) {
-      throw fatal('topic_recreated', `${topic} was deleted and made again, or was cut off behind what is in force`)
-    }
-    for await (const set of log.read(topic, PARTITION, position, range.end, { signal })) {
-      await hand(set, reader, feed, async () => {
-        await clock.sleep(LOOK_MS, signal)
-        if (signal.aborted) throw retryable('control_log_stopped', 'the control log is not followed any more')
-      })
-      position = set.nextOffset
-    }
+    readAt = clock.now()
+  }
+
+  function sayUnreadable(error: unknown): void {
+    const { code, message } = describeError(error)
+    const since = new Date(readAt).toISOString()
+    if (problem === null) logger.warn({ code, message, since }, 'the control log cannot be read')
+    problem = `the control log cannot be read since ${since}: ${message}`
+  }
+
+  function sayReadable(): void {
+    if (problem !== null) logger.info({ revision: feed.log.revision }, 'the control log can be read again')
+    problem = null
   }
 
   await read()
@@ -96,12 +127,13 @@ export async function startControlLog(deps: ControlLogDeps): Promise<Started<Fol
       if (signal.aborted) return
       try {
         await read()
+        sayReadable()
         attempt = 0
       } catch (error) {
         if (signal.aborted) return
         if (fateOf(error) !== 'retry') throw error
         attempt += 1
-        logger.warn({ ...describeError(error), attempt }, 'the control log cannot be read')
+        sayUnreadable(error)
       }
     }
   }
@@ -117,6 +149,7 @@ export async function startControlLog(deps: ControlLogDeps): Promise<Started<Fol
       get passedOver() {
         return feed.passedOver
       },
+      problem: () => problem,
       ...{ latest, all, append, watch, ended },
     },
     async stop() {
