@@ -8,13 +8,14 @@ import { createQuarantine, type Quarantine } from './quarantine.ts'
 import type { Provider } from './run-rows.ts'
 
 /**
- * The executors of this process, started when they are first asked for: versions that answer share one child, those that are
- * only shown vectors have another, so that they take nothing from the first.
+ * The executors of this process: one in it, started when it is first asked for, and a child for each version that runs in one,
+ * so that a version that is loaded, hangs or crashes takes nothing from those beside it.
  */
 export interface Executors {
   /** The one in this process, for the CPU. */
   inline(): Executor
-  child(purpose: ExecutorPurpose, provider: Provider): Executor
+  /** For one model: it is ended with it, or when it is refused. */
+  child(purpose: ExecutorPurpose, provider: Provider, version: string): Executor
   quarantine(provider: Provider): Quarantine
   /** What runs of a model take, by which a run that hangs is known. */
   learn(manifest: ModelManifest, profile: ModelProfile): void
@@ -27,7 +28,7 @@ export type ExecutorPurpose = 'answers' | 'shadow'
 
 export interface ExecutorsOptions {
   readonly logger: Logger
-  /** Resident memory above which a child is killed. */
+  /** Resident memory above which a child is killed, of each. */
   readonly memoryLimitBytes: number
 }
 
@@ -37,7 +38,8 @@ const QUARANTINE_TIMEOUT_MS = 1_000
 export function createExecutors(options: ExecutorsOptions): Executors {
   const { logger, memoryLimitBytes } = options
   const profiles = new Map<string, ModelProfile>()
-  const executors = new Map<string, Executor>()
+  const children = new Set<Executor>()
+  let inline: Executor | null = null
   const quarantines = new Map<Provider, Quarantine>()
 
   /** 0 = not known. */
@@ -48,21 +50,36 @@ export function createExecutors(options: ExecutorsOptions): Executors {
       return profile === undefined ? 0 : (profile.fixedUs + profile.rowUs * rows) / 1_000
     }
 
-  function once(name: string, create: () => Executor): Executor {
-    const known = executors.get(name)
-    if (known !== undefined) return known
-    const executor = create()
-    executors.set(name, executor)
-    return executor
+  function ofOneModel(executor: Executor): Executor {
+    children.add(executor)
+    const close = async (): Promise<void> => {
+      await executor.close()
+      children.delete(executor)
+    }
+    return {
+      ...executor,
+      async prepare(manifest) {
+        try {
+          return { ...(await executor.prepare(manifest)), retire: close }
+        } catch (error) {
+          await close()
+          throw error
+        }
+      },
+      close,
+    }
   }
 
   return {
-    inline: () => once('inline', () => createInlineExecutor({ provider: 'cpu' })),
-    child: (purpose, provider) =>
-      once(`${purpose} ${provider}`, () =>
+    inline() {
+      inline ??= createInlineExecutor({ provider: 'cpu' })
+      return inline
+    },
+    child: (purpose, provider, version) =>
+      ofOneModel(
         createProcessExecutor({
           provider,
-          logger: logger.child({ executor: purpose, provider }),
+          logger: logger.child({ executor: purpose, provider, version }),
           expectedMs: expectedOn(provider),
           memoryLimitBytes,
         }),
@@ -88,7 +105,8 @@ export function createExecutors(options: ExecutorsOptions): Executors {
     },
     learn: ({ folder }, profile) => void profiles.set(`${profile.provider} ${folder}`, profile),
     async close() {
-      await Promise.all([...executors.values(), ...quarantines.values()].map((each) => each.close()))
+      const hosts = [...children, ...quarantines.values()]
+      await Promise.all([...hosts, ...(inline === null ? [] : [inline])].map((each) => each.close()))
     },
   }
 }

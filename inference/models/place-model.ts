@@ -26,13 +26,19 @@ export async function placeModel(
   const hostOf = (profile: ModelProfile | null): Executor['kind'] =>
     chooseExecutor({ mode, provider, isProven: true, longestRunMs: profile && longestRunMs(profile, settings) })
   const isUnknown = mode === 'auto' && known === null && provider === 'cpu'
-  let executor = isUnknown || hostOf(known) === 'inline' ? executors.inline() : executors.child(purpose, provider)
+  let executor =
+    isUnknown || hostOf(known) === 'inline' ? executors.inline() : executors.child(purpose, provider, manifest.version)
   let model = await executor.prepare(manifest)
-  const profile = known ?? (await measureCost(model, provider))
+  const profile =
+    known ??
+    (await measureCost(model, provider).catch(async (error: unknown) => {
+      await model.retire()
+      throw error
+    }))
   executors.learn(manifest, profile)
   if (executor.kind === 'inline' && hostOf(profile) === 'process') {
     await model.retire()
-    executor = executors.child(purpose, provider)
+    executor = executors.child(purpose, provider, manifest.version)
     model = await executor.prepare(manifest)
   }
   const { name, version, sha256 } = manifest
