@@ -67,7 +67,7 @@ export async function startModels(context: StageContext, own: Settings, reader: 
   const ids = new WeakMap<ServedVersion, string>()
   const { routes, guards, failed } = await startRollout(context, {
     group: consumerGroup(pipeline.name, reader),
-    isCoordinator: () => started.hop?.source.positions().has(0) ?? false,
+    isCoordinator: () => started.hop?.source.positions().has(0) ?? null,
     async openCache(catalogue) {
       const cache = createVersionCache({
         async open(id) {

@@ -14,6 +14,11 @@ export interface CoordinatorDeps {
   members(): Promise<readonly string[]>
   /** Highest epoch that each process has reported, of those that have reported since the proposal was first looked at. */
   readyEpochs(): Promise<ReadonlyMap<string, number>>
+  /**
+   * Of a process that joins the group once the active plan is loaded here, and cannot load it: the epoch that it has loaded. Null =
+   * it has joined, or is about to.
+   */
+  waiting(): number | null
   readonly clock: Clock
   readonly logger: Logger
   /** Names this process in the log. */
@@ -23,6 +28,9 @@ export interface CoordinatorDeps {
 /**
  * Decides on the proposal that waits, if one does. Any process may, several may at once: the log arbitrates. Rejects only with what
  * is not understood; what another look may find otherwise is left to it.
+ *
+ * One that waits for an active plan decides on its own vote while the group is empty: when nobody can load that plan, nobody is ever
+ * in it, and only another plan helps.
  */
 export function createCoordinator(deps: CoordinatorDeps): () => Promise<void> {
   const { model, control, clock, logger, instance } = deps
@@ -31,7 +39,10 @@ export function createCoordinator(deps: CoordinatorDeps): () => Promise<void> {
     const proposed = entry?.proposed ?? null
     if (proposed === null) return
     try {
-      const [members, ready] = [await deps.members(), await deps.readyEpochs()]
+      const [joined, own] = [await deps.members(), deps.waiting()]
+      if (own !== null && joined.length > 0) return
+      const members = own === null ? joined : [instance]
+      const ready = own === null ? await deps.readyEpochs() : new Map([[instance, own]])
       const request = judgeProposal(proposed, members, ready, clock.now())
       if (request === null) return
       const reason = request.to === 'activate' ? `all ${members.length} members are ready` : 'not ready by the deadline'

@@ -17,8 +17,8 @@ import { createVersionCatalogue, type VersionCatalogue } from './version-catalog
 export interface RolloutOptions {
   /** Consumer group whose members score with the model. */
   readonly group: string
-  /** True in the member that decides on proposals: the one that owns the lowest partition. */
-  isCoordinator(): boolean
+  /** True in the member that decides on proposals: the one that owns the lowest partition. Null before this process has joined. */
+  isCoordinator(): boolean | null
   /** Makes the cache of versions; it opens them by the ids of the catalogue, or as shadows by `shadowId`. */
   openCache(catalogue: VersionCatalogue): Promise<Started<VersionCache>>
 }
@@ -105,6 +105,7 @@ async function startFollowing(parts: FollowingParts): Promise<Started<Following>
     // of the processors' group only those score that are fused
     members: async () => (await admin.members(options.group)).filter((name) => name.startsWith(`${stage}-`)),
     readyEpochs: () => reports.read(),
+    waiting: () => (options.isCoordinator() === null && routes.problem() !== null ? routes.readyEpoch() : null),
   })
 
   const failed = createFailedVersions({ rollout: routes.rollout, onFailed: () => wake.abort() })
@@ -141,7 +142,8 @@ async function startFollowing(parts: FollowingParts): Promise<Started<Following>
     for (const failure of failed.take()) await rollBack(failure)
     const isPending = (routes.rollout()?.proposed ?? null) !== null
     await report(isPending)
-    if (isPending && options.isCoordinator()) await decide()
+    const decides = options.isCoordinator() ?? routes.problem() !== null
+    if (isPending && decides) await decide()
     else reports.forget()
     const violation = guards.judge(routes.rollout(), clock.monotonic())
     if (violation !== null) await rollBack(violation)

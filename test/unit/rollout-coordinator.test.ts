@@ -39,10 +39,39 @@ test('two that decide at once: one entry', async () => {
   const deps = { model: 'm', control, clock, logger: silentLogger }
   const members = async () => ['a', 'b']
   const readyEpochs = async () => new Map([...(await members())].map((name) => [name, 1]))
-  const both = ['a', 'b'].map((instance) => createCoordinator({ ...deps, members, readyEpochs, instance }))
+  const both = ['a', 'b'].map((instance) =>
+    createCoordinator({ ...deps, members, readyEpochs, instance, waiting: () => null }),
+  )
   await Promise.all(both.map((decide) => decide()))
   expect(control.revision).toBe(2)
   expect(readRollout(control, 'm').entry).toMatchObject({ step: 'activated', active: { production: '1' } })
+})
+
+test('one that waits for an active plan decides alone, on what it has loaded, while nobody is in the group', async () => {
+  const control = memoryControlLog()
+  const clock = manualClock(0)
+  const readyEpochs = async () => new Map<string, number>()
+  let [joined, own]: [readonly string[], number | null] = [['other'], 1]
+  const decide = createCoordinator({
+    ...{ model: 'm', control, clock, logger: silentLogger, instance: 'a', readyEpochs },
+    members: async () => joined,
+    waiting: () => own,
+  })
+  const step = () => readRollout(control, 'm').entry?.step
+  await proposal(control, '1')
+  // the others decide
+  await decide()
+  expect(step()).toBe('proposed')
+  ;[joined, own] = [[], 0]
+  await decide()
+  expect(step()).toBe('proposed')
+  own = 1
+  await decide()
+  expect(readRollout(control, 'm').entry).toMatchObject({ step: 'activated', active: { production: '1' } })
+  await proposal(control, '2')
+  clock.advance(1_000)
+  await decide()
+  expect(readRollout(control, 'm').entry?.evidence).toEqual({ members: 1, notReady: ['a'] })
 })
 
 test('two promotes at once: one is told of the conflict', async () => {
@@ -80,6 +109,7 @@ test('what is in force, as text', async () => {
     ...{ model: 'm', control, clock: manualClock(0), logger: silentLogger, instance: 'a' },
     members: async () => ['a'],
     readyEpochs: async () => new Map([['a', 99]]),
+    waiting: () => null,
   })
   await proposal(control, '1')
   expect(standing(control, 'm')).toBe('m: no plan is in force; waiting: epoch 1: production 1')
