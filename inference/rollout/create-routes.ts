@@ -14,7 +14,7 @@ import { createVersionLoads } from './version-loads.ts'
 export interface RolloutRoutes extends Routes {
   /** Highest epoch whose versions are loaded here; 0 before the first plan. */
   readyEpoch(): number
-  /** What the log says. */
+  /** What the log says; what it said before where the latest record is not understood. */
   rollout(): RolloutEntry | null
   /** Brings what is loaded in line with the log and the catalogue. Call it when the log has changed, and once a second. */
   follow(logHasChanged: boolean): void
@@ -54,9 +54,9 @@ interface TargetShare {
 
 export function createRoutes({ model, control, catalogue, cache, clock, logger }: RoutesDeps): RolloutRoutes {
   const loads = createVersionLoads({ cache, clock, logger, onChange: () => follow(false) })
-  let entry = readRollout(control, model).entry
-  /** Joined while a plan was in force: nothing else may answer before it is loaded. */
-  const joinsPlan = entry !== null && entry.active !== null
+  let { entry, isUnknown } = readRollout(control, model)
+  /** Joined while a plan was in force: nothing else may answer before it is loaded. What is not understood may be one. */
+  const joinsPlan = isUnknown || (entry !== null && entry.active !== null)
   let serving: Serving | null = null
   /** By feature set; begun anew whenever anything has changed. */
   let targets = new Map<string, Target>()
@@ -108,7 +108,10 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
 
   function follow(logHasChanged: boolean): void {
     if (logHasChanged) {
-      entry = readRollout(control, model).entry
+      const read = readRollout(control, model)
+      if (!read.isUnknown) entry = read.entry
+      else if (!isUnknown) logger.error({ model, revision: read.revision }, 'the rollout on record is not understood')
+      isUnknown = read.isUnknown
       loads.forgive()
     }
     catalogue.rescan(loads.isLoaded)
@@ -180,6 +183,7 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
     problem() {
       if (!joinsPlan || serving !== null) return null
       const { active = null } = entry ?? {}
+      if (active === null && isUnknown) return 'what the control log says of the rollout is not understood'
       if (active === null) return 'there is no rollout plan any more'
       const reasons = versionsOf(active).map((version) => {
         const source = catalogue.named(version)

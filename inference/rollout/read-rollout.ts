@@ -1,16 +1,19 @@
 import type { ControlLog, ControlRecord } from '../../infra/runtime/control/control-log.ts'
 import type { RolloutEntry } from '../../schemas/control/models.ts'
 
-/** What the log says of a model; null when nothing, or nothing that this version of the code understands. */
+/** What the log says of a model; an entry of null when nothing, or nothing that this version of the code understands. */
 export interface ReadRollout {
   readonly entry: RolloutEntry | null
   /** Revision of the record that it was read from, for a change that is based on it; null = there is none. */
   readonly revision: number | null
+  /** It says something that is not understood. */
+  readonly isUnknown: boolean
 }
 
 export function readRollout(control: ControlLog, model: string): ReadRollout {
   const record = control.latest('rollout', model)
-  return { entry: record === null ? null : rolloutOf(record), revision: record?.revision ?? null }
+  const entry = record === null ? null : rolloutOf(record)
+  return { entry, revision: record?.revision ?? null, isUnknown: record !== null && entry === null }
 }
 
 /** Null when the record is not a rollout that this version of the code understands. */

@@ -321,3 +321,19 @@ test('a load under way blocks nobody', async () => {
   await becomes(one, '3')
   resolve()
 })
+
+test('a record that is not understood changes nothing, is not built upon, and keeps a joining process waiting', async () => {
+  const control = memoryControlLog()
+  await register(control, '1')
+  await activate(control, '1')
+  const { directory } = withModels(pipeline)
+  const one = stage(control, directory)
+  await becomes(one, '1')
+  const newer = { kind: 'rollout', name: MODEL, value: { step: 'of a later time' }, ...BY } as const
+  await control.append({ ...newer, basedOn: control.latest('rollout', MODEL)?.revision ?? null })
+  expect([answers(one), one.routes.rollout()?.active?.production, one.routes.problem()]).toEqual(['1', '1', null])
+  await expect(step(control, { to: 'pause' })).rejects.toMatchObject({ fate: 'reject', code: 'unknown_rollout' })
+  const joining = stage(control, directory)
+  await joining.routes.loadBundled()
+  expect([answers(joining), joining.routes.problem()]).toEqual([null, expect.stringContaining('not understood')])
+})
