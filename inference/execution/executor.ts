@@ -26,9 +26,10 @@ export interface PreparedModel {
    * Rows [count, features] float32 → outputs [count, manifest.output.width]. `rows` belong to the callee until the promise
    * settles. Rejects with ModelRunError; with `model_failed` (crash) when a new child cannot load it, and with
    * `model_unavailable` (retry) when there can be no child. After a crash the executor starts anew by itself and the next
-   * run is answered.
+   * run is answered. `leastMs` is the time that it is given at least, where it is known what runs take; the host's own by
+   * default.
    */
-  run(rows: Float32Array): Promise<Float32Array>
+  run(rows: Float32Array, leastMs?: number): Promise<Float32Array>
   /** Frees it. No run may be under way; once. */
   retire(): Promise<void>
 }

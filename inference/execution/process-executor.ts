@@ -236,15 +236,16 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     return promise
   }
 
-  function run(model: Model, rows: Float32Array): Promise<ArrayBuffer> {
+  function run(model: Model, rows: Float32Array, leastMs = minTimeoutMs): Promise<ArrayBuffer> {
     const { manifest, number } = model
     const count = rows.length / manifest.input.features.length
+    const expected = expectedMs(manifest, count)
     return ask(model, {
       kind: 'run',
       model: number,
       body: new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength),
       answerBytes: count * manifest.output.width * Float32Array.BYTES_PER_ELEMENT,
-      timeoutMs: Math.max(minTimeoutMs, SLACK * expectedMs(manifest, count)),
+      timeoutMs: Math.max(expected > 0 ? leastMs : minTimeoutMs, SLACK * expected),
     })
   }
 
@@ -257,7 +258,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
       await ask(model, loading(model))
       return {
         manifest,
-        run: async (rows) => new Float32Array(await run(model, rows)),
+        run: async (rows, leastMs) => new Float32Array(await run(model, rows, leastMs)),
         async retire() {
           models.delete(model.number)
           if (child === null || isClosed) return

@@ -6,7 +6,7 @@ import { createBatchPolicy } from '../batching/batch-policy.ts'
 import { createCostFit } from '../batching/cost-fit.ts'
 import { createMicroBatcher } from '../batching/create-micro-batcher.ts'
 import { isolateRows } from '../execution/isolate-rows.ts'
-import { GPU_BUCKETS, padded } from '../execution/providers/padded.ts'
+import { bucketsBelow, inParts, paddedModel } from '../execution/providers/padded.ts'
 import { routeByProvider } from '../execution/providers/route-by-provider.ts'
 import type { Provider, RunRows } from '../execution/run-rows.ts'
 import { type PlacedModel, placeModel } from './place-model.ts'
@@ -82,8 +82,9 @@ function runsOf(
     placed.map(({ executor, model, profile: { provider, fixedUs, rowUs } }) => {
       const quarantine = executor.kind === 'inline' ? null : executors.quarantine(provider)
       const expectedMs = (rows: number): number => (fixedUs + rowUs * rows) / 1_000
-      let run = isolateRows({ model, provider, quarantine, expectedMs })
-      if (provider === 'cuda') run = padded({ run, width, buckets: GPU_BUCKETS, maxRows: settings.maxRows })
+      const buckets = provider === 'cuda' ? bucketsBelow(settings.maxRows) : []
+      const isolated = isolateRows({ model: paddedModel(model, buckets), provider, quarantine, expectedMs })
+      const run = inParts(isolated, width, buckets.at(-1) ?? Number.POSITIVE_INFINITY)
       const { predictionCacheBytes: maxBytes } = settings
       if (maxBytes === 0 || !worthCaching({ rowUs }, width)) return [provider, run] as const
       const looked = (rows: number, hits: number, repeats: number): void =>

@@ -1,12 +1,17 @@
 import { expect, test } from 'vitest'
+import { ModelRunError, type PreparedModel } from '../../inference/execution/executor.ts'
+import { isolateRows } from '../../inference/execution/isolate-rows.ts'
 import { chooseProviders } from '../../inference/execution/providers/choose-providers.ts'
 import { isProviderThere } from '../../inference/execution/providers/is-provider-there.ts'
 import { ownGpu } from '../../inference/execution/providers/own-gpu.ts'
-import { GPU_BUCKETS, padded } from '../../inference/execution/providers/padded.ts'
+import { bucketsBelow, inParts, paddedModel } from '../../inference/execution/providers/padded.ts'
 import { type ProviderCost, routeByProvider } from '../../inference/execution/providers/route-by-provider.ts'
-import type { Provider, RunRows } from '../../inference/execution/run-rows.ts'
+import type { Provider, RowFailure, RunRows } from '../../inference/execution/run-rows.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import { endsOf, rowsOf } from '../support/executor-hosts.ts'
 import { manualClock } from '../support/manual-clock.ts'
+import { versionOf } from '../support/model-version.ts'
+import { FEATURES, ORDINARY } from '../support/onnx/hostile-models.ts'
 
 /** A GPU that is worth its start from 47 rows on. */
 const COSTS: Record<Provider, ProviderCost> = {
@@ -118,31 +123,67 @@ test.each([
   [20, 16, [16, 4]],
 ])('%i rows of at most %i run as %j', async (count, maxRows, expected) => {
   const runs: number[] = []
-  const run = padded({
-    width: 2,
-    buckets: GPU_BUCKETS,
-    maxRows,
-    run: async (rows) => {
-      const size = rows.length / 2
-      runs.push(size)
-      const outputs = new Float32Array(size * 3)
-      const failures = new Map<number, { reason: 'model_error'; message: string }>()
-      for (let row = 0; row < size; row++) {
-        const first = rows[row * 2] ?? Number.NaN
-        expect(first).toBeLessThan(count)
-        outputs.fill(first, row * 3, row * 3 + 3)
-        if (first === count - 1) failures.set(row, { reason: 'model_error', message: 'the last' })
-      }
-      return { outputs, batchRows: new Int32Array(size).fill(size), failures, provider: 'cuda' }
+  const buckets = bucketsBelow(maxRows)
+  const manifest = versionOf(ORDINARY)
+  const model = paddedModel(
+    {
+      manifest,
+      async run(rows) {
+        const firsts = rows.filter((_, at) => at % FEATURES === 0)
+        runs.push(firsts.length)
+        expect(Math.max(...firsts)).toBeLessThan(count)
+        if (firsts.includes(count - 1)) throw new ModelRunError('rows', 'the last')
+        return firsts
+      },
+      retire: () => Promise.resolve(),
     },
-  })
-  const result = await run(Float32Array.from({ length: count * 2 }, (_, at) => Math.floor(at / 2)))
+    buckets,
+  )
+  const run: RunRows = async (rows) => {
+    const size = rows.length / FEATURES
+    const failures = new Map<number, RowFailure>()
+    const answered = await model.run(rows).catch((error: ModelRunError) => {
+      failures.set(size - 1, { reason: 'model_error', message: error.message })
+      return rows.filter((_, at) => at % FEATURES === 0)
+    })
+    return { outputs: answered, batchRows: new Int32Array(size).fill(size), failures, provider: 'cuda' }
+  }
+  const firsts = Array.from({ length: count }, (_, row) => row)
+  const result = await inParts(run, FEATURES, buckets.at(-1) ?? maxRows)(rowsOf(firsts))
   expect(runs).toEqual(expected)
   expect(result.provider).toBe('cuda')
-  expect([...result.outputs]).toEqual(Array.from({ length: count * 3 }, (_, at) => Math.floor(at / 3)))
+  expect([...result.outputs]).toEqual(firsts)
   expect([...result.failures.keys()]).toEqual([count - 1])
   expect(result.batchRows).toHaveLength(count)
-  expect(result.batchRows[0]).toBe(Math.min(count, runs[0] ?? 0))
+  expect(result.batchRows[0]).toBe(Math.min(count, buckets.at(-1) ?? maxRows))
+})
+
+test('the copies of a row that hangs are replayed once', async () => {
+  const replayed: number[] = []
+  const hanging: PreparedModel = {
+    manifest: versionOf(ORDINARY),
+    run: () => Promise.reject(new ModelRunError('timeout', 'late')),
+    retire: () => Promise.resolve(),
+  }
+  const run = isolateRows({
+    model: paddedModel(hanging, [16]),
+    provider: 'cuda',
+    quarantine: {
+      warm: () => {},
+      async replay(_manifest, rows) {
+        replayed.push(rows.length / FEATURES)
+        return {
+          outputs: Float32Array.of(1, 0),
+          failures: new Map([[1, { reason: 'model_timeout', message: 'late' }]]),
+        }
+      },
+      forget: () => {},
+      close: () => Promise.resolve(),
+    },
+    expectedMs: () => 0,
+  })
+  expect(endsOf(await run(rowsOf([1, 2])))).toEqual([1, 'model_timeout'])
+  expect(replayed).toEqual([2])
 })
 
 const choice = (demand: 'require' | 'prefer', name: Provider = 'cuda') => ({

@@ -1,51 +1,43 @@
+import type { PreparedModel } from '../executor.ts'
 import type { RowFailure, RunResult, RunRows } from '../run-rows.ts'
 
 /** Ascending. Shapes that a GPU has seen before are the quick ones, so runs have few. */
 export const GPU_BUCKETS: readonly number[] = [32, 128, 512, 2_048]
 
-export interface PaddedOptions {
-  /** Of one provider. */
-  readonly run: RunRows
-  /** Features per row. */
-  readonly width: number
-  /** Ascending. */
-  readonly buckets: readonly number[]
-  /** Most rows of a run; buckets above it are not used. */
-  readonly maxRows: number
+/** The buckets of runs of at most so many rows. */
+export function bucketsBelow(maxRows: number, buckets: readonly number[] = GPU_BUCKETS): readonly number[] {
+  return buckets.filter((size) => size <= maxRows)
 }
 
 /**
  * Rounds runs up to the next bucket with copies of their last row, which are a row that the model is asked about anyway, and
- * takes what is answered to them away. What is above the largest bucket is run in several, one after another. `batchRows`
- * counts rows that were asked for only.
+ * takes what is answered to them away. To be put below the isolation of rows, which knows of none of the copies.
  */
-export function padded({ run, width, buckets, maxRows }: PaddedOptions): RunRows {
-  const sizes = buckets.filter((size) => size <= maxRows)
-  const largest = sizes.at(-1) ?? maxRows
-
-  async function bucket(rows: Float32Array): Promise<RunResult> {
-    const count = rows.length / width
-    const size = sizes.find((one) => one >= count) ?? count
-    if (size === count) return run(rows)
-    const filled = new Float32Array(size * width)
-    filled.set(rows)
-    for (let row = count; row < size; row++) filled.copyWithin(row * width, (count - 1) * width, count * width)
-    const { outputs, batchRows, failures, provider } = await run(filled)
-    return {
-      outputs: outputs.subarray(0, count * (outputs.length / size)),
-      batchRows: batchRows.slice(0, count).map((of) => Math.min(of, count)),
-      failures: new Map([...failures].filter(([row]) => row < count)),
-      provider,
-    }
+export function paddedModel(model: PreparedModel, buckets: readonly number[]): PreparedModel {
+  const { input, output } = model.manifest
+  const width = input.features.length
+  return {
+    ...model,
+    async run(rows, leastMs) {
+      const count = rows.length / width
+      const size = buckets.find((one) => one >= count) ?? count
+      if (count === 0 || size === count) return await model.run(rows, leastMs)
+      const filled = new Float32Array(size * width)
+      filled.set(rows)
+      for (let row = count; row < size; row++) filled.copyWithin(row * width, (count - 1) * width, count * width)
+      return (await model.run(filled, leastMs)).subarray(0, count * output.width)
+    },
   }
+}
 
+/** Runs of more than `largest` rows in several, one after another. */
+export function inParts(run: RunRows, width: number, largest: number): RunRows {
   return async (rows) => {
     const count = rows.length / width
-    if (count === 0) return run(rows)
-    if (count <= largest) return bucket(rows)
+    if (count <= largest) return run(rows)
     const parts: RunResult[] = []
     for (let from = 0; from < count; from += largest) {
-      parts.push(await bucket(rows.subarray(from * width, Math.min(from + largest, count) * width)))
+      parts.push(await run(rows.subarray(from * width, Math.min(from + largest, count) * width)))
     }
     return joined(parts, count)
   }
