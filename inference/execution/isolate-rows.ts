@@ -1,6 +1,7 @@
 import { fatal } from '../../infra/runtime/errors.ts'
 import { goldenFeatures } from '../models/model-session.ts'
 import { ModelRunError, type PreparedModel } from './executor.ts'
+import { runLimitMs } from './process-executor.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { Provider, RowFailure, RunRows } from './run-rows.ts'
 
@@ -15,9 +16,12 @@ export interface IsolationDeps {
 
 /** One bad row in so many is looked for by halves; where there are more, each row is run alone. */
 const HALVING_PAYS = 50
-/** A run that takes longer, and longer than so many times what is expected, may be one that hangs. */
-const SUSPECT_MS = 500
-const SUSPECT_SLACK = 5
+/** A run that has had this share of its time may be one that hangs. */
+const SUSPECT_SHARE = 0.5
+/** So often a batch is halved that ended a child for want of memory: each time costs a child. */
+const HALVINGS = 2
+/** Of a batch of more rows that ended a child for want of memory, and whose rows do not, the number is to blame. */
+const SMALL_BATCH = 16
 /** Batches in a row that ended a child though each of their rows was answered alone. */
 const UNEXPLAINED = 3
 const NONE: ReadonlyMap<number, RowFailure> = new Map()
@@ -25,8 +29,9 @@ const NONE: ReadonlyMap<number, RowFailure> = new Map()
 /**
  * Runs rows on a model, and finds those that it fails on: a row that it refuses, alone as well as in its batch, has a failure
  * and the others have their outputs. After a run that ended a child, its rows are replayed one by one in quarantine, while
- * the executor goes on with other runs; quarantine gets ready while a run that may hang still has time. Rejects with `model_failed` (crash) when no row is to blame: the model fails even on
- * a row that it is known to answer, or three batches in a row end the child and no row of them does.
+ * the executor goes on with other runs; quarantine gets ready while a run that may hang still has time. A batch for which
+ * there is not the memory is halved first. Rejects with `model_failed` (crash) when no row is to blame: the model fails even
+ * on a row that it is known to answer, or three batches in a row end the child and no row of them does, nor their number.
  */
 export function isolateRows({ model, provider, quarantine, expectedMs }: IsolationDeps): RunRows {
   const { manifest } = model
@@ -81,7 +86,8 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
 
     /** The rows of a run that failed. */
     async function narrow(from: number, to: number, error: ModelRunError): Promise<void> {
-      if (error.fault !== 'rows' && error.fault !== 'allocation') return await replay(from, to, error)
+      const isTooLarge = error.fault === 'memory' && to - from > Math.max(1, count / 2 ** HALVINGS)
+      if (!isTooLarge && error.fault !== 'rows' && error.fault !== 'allocation') return await replay(from, to, error)
       if (to - from === 1) {
         refused++
         failures.set(from, { reason: 'model_error', message: error.message })
@@ -105,7 +111,7 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
       batchRows.fill(1, from, to)
       for (const [row, failure] of replayed.failures) failures.set(from + row, failure)
       if ([...replayed.failures.values()].some(({ reason }) => reason !== 'model_error')) unexplained = 0
-      else unexplainedAgain(error)
+      else if (error.fault !== 'memory' || to - from <= SMALL_BATCH) unexplainedAgain(error)
     }
 
     if (first.fault === 'rows' || first.fault === 'allocation') {
@@ -121,8 +127,7 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
 
   async function runWatched(rows: Float32Array, count: number): Promise<Float32Array> {
     if (quarantine === null) return await model.run(rows)
-    const suspectMs = Math.max(SUSPECT_MS, SUSPECT_SLACK * expectedMs(count))
-    const suspicion = setTimeout(() => quarantine.warm(manifest), suspectMs)
+    const suspicion = setTimeout(() => quarantine.warm(manifest), runLimitMs(expectedMs(count)) * SUSPECT_SHARE)
     try {
       return await model.run(rows)
     } finally {

@@ -24,6 +24,7 @@ export interface ProcessExecutorOptions {
 
 const DEPTH = 2
 const SLACK = 20
+const LEAST_RUN_MS = 2_000
 const START_TIMEOUT_MS = 20_000
 const RESTART: Backoff = { baseMs: 100, maxMs: 10_000 }
 /** Children that someone else killed at the same thing, after which it is to blame. */
@@ -31,6 +32,11 @@ const KILLS = 3
 /** Deaths before a child was there, after which nobody waits for the next any longer. */
 const VAIN_STARTS = 3
 const NOTHING = new Uint8Array()
+
+/** Time that a run is given, by what it is expected to take, ms. */
+export function runLimitMs(expectedMs: number, leastMs: number = LEAST_RUN_MS): number {
+  return Math.max(leastMs, SLACK * expectedMs)
+}
 
 interface Model {
   readonly number: number
@@ -61,7 +67,7 @@ interface Job {
  */
 export function createProcessExecutor(options: ProcessExecutorOptions): Executor {
   const { provider, logger, expectedMs } = options
-  const { minTimeoutMs = 2_000, loadTimeoutMs = 60_000 } = options
+  const { minTimeoutMs = LEAST_RUN_MS, loadTimeoutMs = 60_000 } = options
   const { memoryLimitBytes = 4 * 2 ** 30, recycleGrowthBytes = 512 * 2 ** 20 } = options
   const models = new Map<number, Model>()
   const restarts: Record<keyof ExecutorStats['restarts'], number> = {
@@ -245,7 +251,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
       model: number,
       body: new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength),
       answerBytes: count * manifest.output.width * Float32Array.BYTES_PER_ELEMENT,
-      timeoutMs: Math.max(expected > 0 ? leastMs : minTimeoutMs, SLACK * expected),
+      timeoutMs: runLimitMs(expected, expected > 0 ? leastMs : minTimeoutMs),
     })
   }
 

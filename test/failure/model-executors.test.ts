@@ -105,7 +105,8 @@ test('a row for which the model takes more memory than it may is found, its neig
   const tooMuch = 300e6
   const result = await soon(run(rowsOf(firsts.with(7, tooMuch))))
   expect(endsOf(result)).toEqual(scores.with(7, 'model_crash'))
-  expect(executor.stats().restarts.memory).toBe(1)
+  // the batch, its half and a quarter
+  expect(executor.stats().restarts.memory).toBe(3)
   expect(endsOf(await run(rowsOf(firsts)))).toEqual(scores)
 })
 

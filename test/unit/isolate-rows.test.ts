@@ -3,6 +3,7 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import { ModelRunError, type PreparedModel, type RunFault } from '../../inference/execution/executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
 import type { Quarantine, Replay } from '../../inference/execution/quarantine.ts'
+import type { RowFailure } from '../../inference/execution/run-rows.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { endsOf, rowsOf } from '../support/executor-hosts.ts'
 import { versionOf } from '../support/model-version.ts'
@@ -46,6 +47,8 @@ function quarantineThat(replay: (rows: Float32Array) => Replay | null): Quaranti
     close: () => Promise.resolve(),
   }
 }
+
+const FAILURE: RowFailure = { reason: 'model_crash', message: 'too large' }
 
 const answersAll = quarantineThat((rows) => ({
   outputs: Float32Array.from([...rows].filter((_, at) => at % FEATURES === 0)),
@@ -116,7 +119,7 @@ test('a row that ends a child alone, too, is to blame', async () => {
   }
 })
 
-test('quarantine gets ready when a run takes five times what it may, and at least half a second', async () => {
+test('quarantine gets ready when a run has had half of its time', async () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const { model } = refuses()
@@ -130,10 +133,46 @@ test('quarantine gets ready when a run takes five times what it may, and at leas
     await vi.advanceTimersByTimeAsync(ms)
     expect(endsOf(await result)).toEqual([1, 2])
   }
-  await runOf(990)
+  await runOf(1_990)
   expect(warmed).toEqual([])
-  await runOf(1_010)
+  await runOf(2_010)
   expect(warmed).toEqual(['m'])
+})
+
+test('a batch that is too large for the child is answered by halves, however often', async () => {
+  const large = failing((firsts) => (firsts.length > 512 ? 'memory' : null))
+  const run = isolated(large, answersAll)
+  for (let batch = 0; batch < 5; batch++) expect(endsOf(await run(rowsOf(range(1_024))))).toEqual(range(1_024))
+  expect(large.runs).toEqual(Array.from({ length: 5 }, () => [1_024, 512, 512]).flat())
+})
+
+test('where halves of halves are too large for it, too, the rows are answered in quarantine', async () => {
+  const run = isolated(
+    failing((firsts) => (firsts.length > 20 ? 'memory' : null)),
+    answersAll,
+  )
+  for (let batch = 0; batch < 5; batch++) expect(endsOf(await run(rowsOf(range(128))))).toEqual(range(128))
+})
+
+test('a row for which a child has not the memory costs few children', async () => {
+  const hungry = failing((firsts) => (firsts.includes(700) ? 'memory' : null))
+  const replayed: number[] = []
+  const quarantine = quarantineThat((rows) => {
+    const firsts = [...rows].filter((_, at) => at % FEATURES === 0)
+    replayed.push(firsts.length)
+    return { outputs: Float32Array.from(firsts), failures: new Map([[firsts.indexOf(700), FAILURE]]) }
+  })
+  const result = await isolated(hungry, quarantine)(rowsOf(range(1_024)))
+  expect(endsOf(result)).toEqual(range(1_024).with(690, 'model_crash' as never))
+  expect([hungry.runs, replayed]).toEqual([[1_024, 512, 512, 256, 256], [256]])
+})
+
+test('small batches for which a child has not the memory blame the model', async () => {
+  const run = isolated(
+    failing(() => 'memory'),
+    answersAll,
+  )
+  await expect(run(rowsOf(range(16)))).rejects.toMatchObject({ code: 'model_failed', fate: 'crash' })
 })
 
 test('three batches in a row that end the child without a row that does blame the model', async () => {
