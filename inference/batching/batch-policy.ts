@@ -84,7 +84,8 @@ const TIMER_MS = 1
  *   n_slo = ((B / ((s+1)·q)) − a) / b  a row may wait for the s runs before it and takes part in its own, each of at most
  *                                      q·L(n) (Nexus, SOSP '19: 2·L(n) ≤ SLO for s = 1)
  *   cap   = min(2·n90, n_slo, guard, ceilings), at least 1
- *   guard                              AIMD (Clipper, NSDI '17): a run over B/2 → 0.9 · cap; a full one in time → + n90/16
+ *   guard                              AIMD (Clipper, NSDI '17): a run over B/2 → 0.9 · cap; a full one in time → + n90/16;
+ *                                      small ones that tell a from b do not count
  *
  * With more queued than can be answered in time at that cap every row would be late, each later than the last: then the cap is
  * the efficient one, 2·n90, until the queue is short again.
@@ -141,8 +142,9 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     arrived: (rows) => linger.arrived(rows),
     ran(rows, most, reason, ms) {
       const efficient = efficientRows()
-      if (ms > budgetMs / 2) guard = Math.max(1, Math.min(guard, most) * BACK_OFF)
-      else if (reason === 'full') guard = Math.min(ceiling, guard + Math.max(1, efficient / 16))
+      const isProbe = most < usualCap() / 2
+      if (!isProbe && ms > budgetMs / 2) guard = Math.max(1, Math.min(guard, most) * BACK_OFF)
+      else if (!isProbe && reason === 'full') guard = Math.min(ceiling, guard + Math.max(1, efficient / 16))
       if (reason === 'full') full++
       linger.ran(rows, ms)
       fit.observe(rows, ms)

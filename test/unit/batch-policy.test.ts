@@ -65,6 +65,15 @@ test('runs over half the budget make batches smaller, full ones in time larger a
   expect(policy.cap(1)).toBeGreaterThan(smaller)
 })
 
+test('a small one that takes long makes the others no smaller', () => {
+  const policy = policyOf({ budgetMs: 2 })
+  for (let run = 0; run < 15; run++) policy.ran(64, 64, 'full', 0.0128 + 0.00356 * 64)
+  const probe = policy.cap(1)
+  expect(probe).toBeLessThan(8)
+  policy.ran(probe, probe, 'full', 1.5)
+  expect(policy.cap(1)).toBeGreaterThan(32)
+})
+
 test('one full batch in sixteen is small, to tell what is fixed from what is not', () => {
   const policy = policyOf()
   const caps = Array.from({ length: 32 }, () => {
