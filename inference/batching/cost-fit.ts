@@ -32,6 +32,8 @@ const MEASURED = 0.2
  * counts as a, and batches would grow to thousands of rows for nothing.
  */
 const MOST_SHAPE = 4
+/** A measured a below this may as well have been this, ms: clocks and noise. */
+const LEAST_BOUND_MS = 0.02
 /** A run forgets so much: of the level (another clock rate, a busy neighbour) and of the shape. */
 const LEVEL_DRIFT = 0.006
 const SHAPE_DRIFT = 0.003
@@ -46,15 +48,18 @@ const WORST_TAIL = 5
  * Recursive least squares with weights 1 / L(n)² and exponential forgetting, written as a Kalman filter whose state is
  * (a, b): forgetting is added to the covariance, in proportion to a and b themselves, so that runs that all have the same
  * size move the level and leave the shape as it was (plain forgetting would let the shape follow the noise). Cost is affine
- * within 2 to 17 % over the sizes that a batch has.
+ * within 2 to 17 % over the sizes that a batch has. Of a profile whose shape is not known (runs of one size were measured)
+ * only the level counts.
  */
-export function createCostFit(profile: ModelProfile | null): CostFit {
+export function createCostFit(profile: ModelProfile | null, isShapeKnown = profile !== null): CostFit {
   const start = profile ?? UNKNOWN
+  const isMeasured = isShapeKnown && start.rowUs > 0
   let a = Math.max(start.fixedUs / 1_000, LEAST_FIXED_MS)
-  let b = Math.max(start.rowUs / 1_000, LEAST_ROW_MS)
-  const trust = profile === null ? UNSURE : MEASURED
+  // rows that seemed to cost nothing: what costs too much at first is found out soon, what costs too little is not
+  let b = Math.max(start.rowUs > 0 ? start.rowUs / 1_000 : (a * UNKNOWN.rowUs) / UNKNOWN.fixedUs, LEAST_ROW_MS)
+  const trust = isMeasured ? MEASURED : UNSURE
   let scaled = profile !== null
-  const mostShape = profile === null ? Number.POSITIVE_INFINITY : (MOST_SHAPE * a) / b
+  const mostShape = isMeasured ? (MOST_SHAPE * Math.max(a, LEAST_BOUND_MS)) / b : Number.POSITIVE_INFINITY
   /** Covariance of (a, b). */
   let paa = (trust * a) ** 2
   let pab = 0

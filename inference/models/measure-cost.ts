@@ -11,11 +11,17 @@ const ENOUGH_MS = 150
 /** What p99 / p50 is taken for where so few runs were made. */
 const TAIL = 1.5
 
+export interface MeasuredCost {
+  readonly profile: ModelProfile
+  /** Whether runs of several sizes told a from b; else they are half and half of a run of one row. */
+  readonly isShapeKnown: boolean
+}
+
 /**
  * What a run costs, L(n) = a + b·n, from the shortest of a few runs of its golden rows. Rough: rows that come again flatter
  * trees. The batches correct it as they run.
  */
-export async function measureCost(model: PreparedModel, provider: Provider): Promise<ModelProfile> {
+export async function measureCost(model: PreparedModel, provider: Provider): Promise<MeasuredCost> {
   const golden = goldenFeatures(model.manifest)
   const width = model.manifest.input.features.length
   const begun = performance.now()
@@ -33,9 +39,9 @@ export async function measureCost(model: PreparedModel, provider: Provider): Pro
   }
   const first = shortest[0] as (typeof shortest)[number]
   const last = shortest.at(-1) as (typeof shortest)[number]
-  // one size alone does not tell them apart: half and half
-  const rowUs = last.rows > first.rows ? Math.max(0, (last.us - first.us) / (last.rows - first.rows)) : first.us / 2
-  return { provider, fixedUs: Math.max(0, first.us - rowUs), rowUs, tail: TAIL }
+  const isShapeKnown = last.rows > first.rows
+  const rowUs = isShapeKnown ? Math.max(0, (last.us - first.us) / (last.rows - first.rows)) : first.us / 2
+  return { profile: { provider, fixedUs: Math.max(0, first.us - rowUs), rowUs, tail: TAIL }, isShapeKnown }
 }
 
 function repeated(rows: Float32Array, length: number): Float32Array {

@@ -1,8 +1,15 @@
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { describeError, fatal, retryable } from '../../infra/runtime/errors.ts'
+import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
 import type { ModelProfile } from '../../schemas/control/models.ts'
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { chooseExecutor } from '../execution/choose-executor.ts'
-import type { Executor, PreparedModel } from '../execution/executor.ts'
+import { type Executor, ModelRunError, type PreparedModel } from '../execution/executor.ts'
 import type { Provider } from '../execution/run-rows.ts'
-import { measureCost } from './measure-cost.ts'
+import { isHarmless } from './is-harmless.ts'
+import { type MeasuredCost, measureCost } from './measure-cost.ts'
+import { WireError } from './probation/wire-reader.ts'
 import type { ServeSettings, ServeVersionDeps, VersionFacts } from './served-as.ts'
 
 /** A model where it runs. */
@@ -10,31 +17,34 @@ export interface PlacedModel {
   readonly executor: Executor
   readonly model: PreparedModel
   readonly profile: ModelProfile
+  /** Whether what a run costs was told apart from what a row costs. */
+  readonly isShapeKnown: boolean
 }
 
+/** To load a larger model would keep this process from everything else for too long. */
+const LARGEST_INLINE_BYTES = 32 * 2 ** 20
+
 /**
- * Loads a version on a provider: in this process where its runs are short enough, else in a child. What nobody has
- * measured is measured first, in this process: a version in the pipeline's own folder is trusted as the pipeline's code is.
+ * Loads a version on a provider: in this process where its runs are short enough and no row can hang or end it, else in
+ * a child, where the CPU beside a GPU is, too. What nobody has measured is measured first.
  */
 export async function placeModel(
   { manifest, profiles, purpose }: VersionFacts,
   provider: Provider,
-  { choice, executors, settings, logger }: ServeVersionDeps,
+  { choice, providers, executors, settings, logger }: ServeVersionDeps,
 ): Promise<PlacedModel> {
   const known = profiles.find((profile) => profile.provider === provider) ?? null
   const mode = purpose === 'shadow' ? 'process' : settings.executor
+  const isProven = mode === 'auto' && provider === 'cpu' && !providers.includes('cuda') && mayStay(manifest)
   const hostOf = (profile: ModelProfile | null): Executor['kind'] =>
-    chooseExecutor({ mode, provider, isProven: true, longestRunMs: profile && longestRunMs(profile, settings) })
-  const isUnknown = mode === 'auto' && known === null && provider === 'cpu'
+    chooseExecutor({ mode, provider, isProven, longestRunMs: profile && longestRunMs(profile, settings) })
   let executor =
-    isUnknown || hostOf(known) === 'inline' ? executors.inline() : executors.child(purpose, provider, manifest.version)
+    (isProven && known === null) || hostOf(known) === 'inline'
+      ? executors.inline()
+      : executors.child(purpose, provider, manifest.version)
   let model = await executor.prepare(manifest)
-  const profile =
-    known ??
-    (await measureCost(model, provider).catch(async (error: unknown) => {
-      await model.retire()
-      throw error
-    }))
+  const { profile, isShapeKnown } =
+    known === null ? await measured(model, provider, logger) : { profile: known, isShapeKnown: true }
   executors.learn(manifest, profile)
   if (executor.kind === 'inline' && hostOf(profile) === 'process') {
     await model.retire()
@@ -44,7 +54,40 @@ export async function placeModel(
   const { name, version, sha256 } = manifest
   const { budgetMs } = choice
   logger.info({ model: name, version, sha256, executor: executor.kind, purpose, budgetMs, ...profile }, 'model loaded')
-  return { executor, model, profile }
+  return { executor, model, profile, isShapeKnown }
+}
+
+/** Rejects, with the model retired, with `invalid_model` (crash) when it refuses its golden rows, else `model_unavailable`. */
+async function measured(model: PreparedModel, provider: Provider, logger: Logger): Promise<MeasuredCost> {
+  try {
+    return await measureCost(model, provider)
+  } catch (error) {
+    try {
+      await model.retire()
+    } catch (also) {
+      logger.warn(describeError(also), 'a model that could not be measured was not retired')
+    }
+    if (!(error instanceof ModelRunError)) throw error
+    const message = `${model.manifest.folder}: it fails on its golden rows: ${error.message}`
+    throw error.fault === 'rows'
+      ? fatal('invalid_model', message, error)
+      : retryable('model_unavailable', message, error)
+  }
+}
+
+/** Whether it can be in this process: soon loaded, and no row can end or hang it. What cannot be read is refused by its executor. */
+function mayStay({ folder, file, files }: ModelManifest): boolean {
+  const bytes = [file, ...files.map(({ path }) => path)].reduce(
+    (sum, path) => sum + (statSync(join(folder, path), { throwIfNoEntry: false })?.size ?? Number.POSITIVE_INFINITY),
+    0,
+  )
+  if (bytes > LARGEST_INLINE_BYTES) return false
+  try {
+    return isHarmless(readFileSync(join(folder, file)))
+  } catch (error) {
+    if (error instanceof WireError) return false
+    throw error
+  }
 }
 
 /** Of a batch of the size from which a larger one gains little, 18a/b rows (batch-policy.ts). */

@@ -30,7 +30,7 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
   const isInline = first.executor.kind === 'inline'
   const slots = Math.max(...placed.map(({ executor }) => executor.depth))
   const policy = createBatchPolicy({
-    fit: createCostFit(first.profile),
+    fit: createCostFit(first.profile, first.isShapeKnown),
     budgetMs: choice.budgetMs,
     slots,
     inline: isInline,
@@ -66,10 +66,16 @@ async function placeAll(facts: VersionFacts, deps: ServeVersionDeps): Promise<re
   try {
     for (const provider of deps.providers) placed.push(await placeModel(facts, provider, deps))
   } catch (error) {
-    for (const { model } of placed) await model.retire()
+    await retireAll(placed)
     throw error
   }
   return placed
+}
+
+/** Each of them, also when another cannot be. */
+async function retireAll(placed: readonly PlacedModel[]): Promise<void> {
+  const retired = await Promise.allSettled(placed.map(({ model }) => model.retire()))
+  for (const each of retired) if (each.status === 'rejected') throw each.reason
 }
 
 function runsOf(

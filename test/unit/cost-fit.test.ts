@@ -45,7 +45,24 @@ test('time that others keep the thread for does not make it a model whose batche
     const rows = 1 + (run % 66)
     fit.observe(rows, 5 + 0.0128 + 0.00356 * rows)
   }
-  expect((9 * fit.fixedMs) / fit.rowMs).toBeLessThanOrEqual(4 * 9 * (12.8 / 3.56) + 1e-6)
+  expect((9 * fit.fixedMs) / fit.rowMs).toBeLessThanOrEqual(4 * 9 * (20 / 3.56) + 1e-6)
+})
+
+test.each([
+  ['of one size, half and half', { fixedUs: 15_000, rowUs: 15_000 }, false, 30, 0.1],
+  ['of rows that seemed to cost nothing', { fixedUs: 17, rowUs: 0 }, true, 0.013, 0.0036],
+  ['of runs that seemed to cost nothing but rows', { fixedUs: 0, rowUs: 3.7 }, true, 0.013, 0.0036],
+])('a measurement %s does not hold the shape', (_, measured, isShapeKnown, fixedMs, rowMs) => {
+  const fit = createCostFit({ provider: 'cpu', tail: 1.5, ...measured }, isShapeKnown)
+  const random = seededRandom(3)
+  for (let run = 0; run < 3_000; run++) {
+    const rows = random.between(1, 200)
+    fit.observe(rows, (fixedMs + rowMs * rows) * noisy(random))
+  }
+  expect(fit.fixedMs / fixedMs).toBeGreaterThan(0.6)
+  expect(fit.fixedMs / fixedMs).toBeLessThan(1.6)
+  expect(fit.rowMs / rowMs).toBeGreaterThan(0.8)
+  expect(fit.rowMs / rowMs).toBeLessThan(1.2)
 })
 
 test('runs that all have one size move the level and keep the shape', () => {

@@ -1,0 +1,120 @@
+import { bytesOf, numberOf, readFields, textOf } from './probation/wire-reader.ts'
+
+/** Operators that end whatever they are given, in a time that follows from shapes: rows can make them fail, not hang or trap. */
+const HARMLESS: ReadonlySet<string> = new Set(
+  `Abs Add And ArgMax ArgMin Cast Ceil Clip Concat Constant Equal Exp Flatten Floor Gather Gemm Greater GreaterOrEqual
+   Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max Min Mul Neg Not Or ReduceMax ReduceMin ReduceSum
+   Relu Reshape Round Shape Sigmoid Sign Slice Softmax Softplus Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where Xor
+   ArrayFeatureExtractor Binarizer FeatureVectorizer Imputer LinearClassifier LinearRegressor Normalizer OneHotEncoder
+   SVMClassifier SVMRegressor Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor`.split(/\s+/),
+)
+/** Those that divide: processors trap when a whole number is divided by 0. */
+const HARMLESS_FLOATS: ReadonlySet<string> = new Set(['Div', 'ReduceMean'])
+/** What they answer are floats, whatever they take. */
+const TO_FLOATS: ReadonlySet<string> = new Set(
+  `Exp LinearRegressor Log LogSoftmax Normalizer SVMRegressor Scaler Sigmoid Softmax Softplus Sqrt Tanh
+   TreeEnsembleRegressor`.split(/\s+/),
+)
+/** What they answer has the type of their first input. */
+const AS_FIRST: ReadonlySet<string> = new Set(
+  `Abs Add Ceil Clip Concat Div Flatten Floor Gather Gemm Identity Imputer LeakyRelu MatMul Max Min Mul Neg ReduceMax ReduceMean
+   ReduceMin ReduceSum Relu Reshape Round Slice Squeeze Sub Sum Transpose Unsqueeze`.split(/\s+/),
+)
+const DOMAINS: ReadonlySet<string> = new Set(['', 'ai.onnx', 'ai.onnx.ml'])
+/** float32, float16, float64 of TensorProto.DataType. */
+const FLOATS: ReadonlySet<number> = new Set([1, 10, 11])
+
+interface Node {
+  readonly operator: string
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  readonly isPlain: boolean
+  /** Type that its attributes name: of a Cast, or of a Constant. */
+  readonly type: number
+}
+
+/**
+ * Whether no row can make a model hang, or end the process that it runs in: it has no graphs or functions within it, and none
+ * but operators of which that is known. Throws when the bytes are no protocol buffers.
+ */
+export function isHarmless(model: Buffer): boolean {
+  let harmless = true
+  readFields(model, (field, value) => {
+    if (field === 7) harmless &&= isHarmlessGraph(bytesOf(value))
+    if (field === 25) harmless = false
+  })
+  return harmless
+}
+
+function isHarmlessGraph(graph: Buffer): boolean {
+  const floats = new Set<string>()
+  const nodes: Node[] = []
+  readFields(graph, (field, value) => {
+    if (field === 1) nodes.push(readNode(bytesOf(value)))
+    if (field === 5) addFloat(floats, textIn(bytesOf(value), 8), numberIn(bytesOf(value), 2))
+    // ValueInfoProto: name 1, type 2; TypeProto: tensor 1; its element type 1
+    if (field === 11) {
+      const [tensor] = messagesIn(bytesOf(value), 2).flatMap((type) => messagesIn(type, 1))
+      if (tensor !== undefined) addFloat(floats, textIn(bytesOf(value), 1), numberIn(tensor, 1))
+    }
+  })
+  // nodes come in an order in which each is behind what it reads
+  return nodes.every((node) => {
+    const [first = ''] = node.inputs
+    const takesFloats = floats.has(first)
+    const answersFloats =
+      TO_FLOATS.has(node.operator) || FLOATS.has(node.type) || (AS_FIRST.has(node.operator) && takesFloats)
+    if (answersFloats) for (const name of node.outputs) floats.add(name)
+    return node.isPlain && (HARMLESS.has(node.operator) || (HARMLESS_FLOATS.has(node.operator) && takesFloats))
+  })
+}
+
+/** NodeProto: input 1, output 2, op_type 4, attribute 5, domain 7. */
+function readNode(node: Buffer): Node {
+  const inputs: string[] = []
+  const outputs: string[] = []
+  let operator = ''
+  let isPlain = true
+  let type = 0
+  readFields(node, (field, value) => {
+    if (field === 1) inputs.push(textOf(value))
+    if (field === 2) outputs.push(textOf(value))
+    if (field === 4) operator = textOf(value)
+    if (field === 7) isPlain &&= DOMAINS.has(textOf(value))
+    if (field === 5) {
+      const attribute = bytesOf(value)
+      // AttributeProto: name 1, i 3, t 5, g 6, graphs 11
+      if (messagesIn(attribute, 6).length > 0 || messagesIn(attribute, 11).length > 0) isPlain = false
+      const name = textIn(attribute, 1)
+      if (name === 'to') type = numberIn(attribute, 3)
+      const [tensor] = name === 'value' ? messagesIn(attribute, 5) : []
+      if (tensor !== undefined) type = numberIn(tensor, 2)
+    }
+  })
+  const isTyped = operator === 'Cast' || operator === 'Constant'
+  return { operator, inputs, outputs, isPlain, type: isTyped ? type : 0 }
+}
+
+function addFloat(floats: Set<string>, name: string, type: number): void {
+  if (FLOATS.has(type)) floats.add(name)
+}
+
+function messagesIn(message: Buffer, wanted: number): readonly Buffer[] {
+  const found: Buffer[] = []
+  readFields(message, (field, value) => {
+    if (field === wanted) found.push(bytesOf(value))
+  })
+  return found
+}
+
+function textIn(message: Buffer, wanted: number): string {
+  return messagesIn(message, wanted).at(-1)?.toString() ?? ''
+}
+
+function numberIn(message: Buffer, wanted: number): number {
+  let found = 0
+  readFields(message, (field, value) => {
+    if (field === wanted) found = numberOf(value)
+  })
+  return found
+}

@@ -1,0 +1,59 @@
+import { expect, onTestFinished, test } from 'vitest'
+import { ModelRunError, type PreparedModel, type RunFault } from '../../inference/execution/executor.ts'
+import { createExecutors, type Executors } from '../../inference/execution/executors.ts'
+import type { Provider } from '../../inference/execution/run-rows.ts'
+import { type PlacedModel, placeModel } from '../../inference/models/place-model.ts'
+import { systemClock } from '../../infra/runtime/clock.ts'
+import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
+import { versionOf } from '../support/model-version.ts'
+import { CRASHING, HANGING, ORDINARY } from '../support/onnx/hostile-models.ts'
+
+const PROFILE = { provider: 'cpu', fixedUs: 20, rowUs: 0.1, tail: 1.5 } as const
+
+async function place(
+  manifest: ModelManifest,
+  { providers = ['cpu'], executors }: { readonly providers?: readonly Provider[]; readonly executors?: Executors } = {},
+): Promise<PlacedModel> {
+  const own = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
+  onTestFinished(() => own.close())
+  return placeModel({ manifest, profiles: executors === undefined ? [PROFILE] : [], purpose: 'answers' }, 'cpu', {
+    choice: { name: 'm', directory: '', provider: 'cpu', fallback: null, deadlineMs: null, budgetMs: 20 } as never,
+    providers,
+    executors: executors ?? own,
+    settings: { maxRows: 1_024, maxBytes: 2 ** 20, maxLingerMs: 0, executor: 'auto', predictionCacheBytes: 0 },
+    clock: systemClock,
+    logger: silentLogger,
+    observer: { released: () => {}, looked: () => {} },
+  })
+}
+
+test('a quick model whose operators always end is in this process, unless there is a GPU beside it', async () => {
+  expect((await place(versionOf(ORDINARY))).executor.kind).toBe('inline')
+  expect((await place(versionOf(ORDINARY), { providers: ['cuda', 'cpu'] })).executor.kind).toBe('process')
+})
+
+test.each(Object.entries({ CRASHING, HANGING }))(
+  'a model that a row can end or hang is in a child: %s',
+  async (_, one) => {
+    expect((await place(versionOf(one))).executor.kind).toBe('process')
+  },
+)
+
+test.each<[RunFault, string, string]>([
+  ['rows', 'invalid_model', 'crash'],
+  ['allocation', 'model_unavailable', 'retry'],
+  ['crash', 'model_unavailable', 'retry'],
+])('a model that cannot be measured for %s is retired', async (fault, code, fate) => {
+  const manifest = versionOf(ORDINARY)
+  let retired = 0
+  const model: PreparedModel = {
+    manifest,
+    run: () => Promise.reject(new ModelRunError(fault, 'no')),
+    retire: async () => void retired++,
+  }
+  const executors = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
+  const inline: Executors = { ...executors, inline: () => ({ ...executors.inline(), prepare: async () => model }) }
+  await expect(place(manifest, { executors: inline })).rejects.toMatchObject({ code, fate })
+  expect(retired).toBe(1)
+})
