@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { openModelSession } from '../models/model-session.ts'
 import type { Executor, PreparedModel } from './executor.ts'
 import type { Provider } from './run-rows.ts'
@@ -15,12 +16,22 @@ export function createInlineExecutor({ provider }: { readonly provider: Provider
     depth: 1,
     async prepare(manifest) {
       const session = await openModelSession(manifest, provider)
+      let lastRunMs = 0
       const model: PreparedModel = {
         manifest,
+        get lastRunMs() {
+          return lastRunMs
+        },
         async run(rows) {
+          let startedAt = performance.now()
+          // the runtime runs it in an immediate: this one is reached just before, when the thread is free
+          setImmediate(() => {
+            startedAt = performance.now()
+          })
           try {
             return await session.run(rows)
           } finally {
+            lastRunMs = performance.now() - startedAt
             runs++
           }
         },

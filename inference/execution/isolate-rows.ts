@@ -140,7 +140,7 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
     try {
       const outputs = await runWatched(rows, count)
       unexplained = 0
-      return { outputs, batchRows: new Int32Array(count).fill(count), failures: NONE, provider }
+      return { outputs, batchRows: new Int32Array(count).fill(count), failures: NONE, provider, runMs: model.lastRunMs }
     } catch (error) {
       if (error instanceof ModelRunError) return await isolate(rows, error)
       throw error

@@ -17,6 +17,8 @@ export interface RunResult {
   /** By row. */
   readonly failures: ReadonlyMap<number, RowFailure>
   readonly provider: Provider
+  /** What the model took for them, without what it waited for the thread that it blocks, ms; where that is known. */
+  readonly runMs?: number | undefined
 }
 
 /**
