@@ -140,6 +140,7 @@ export function createVersionCache(deps: VersionCacheDeps): VersionCache {
       entry.awaitedSince = null
       return held(entry, release)
     },
+    has: (id) => closing === null && entries.has(id),
     load(id) {
       if (closing !== null)
         return Promise.reject(retryable('models_closing', `model version ${id}: models are closing`))

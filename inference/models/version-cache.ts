@@ -7,6 +7,8 @@ import type { ServedVersion } from '../rollout/routes.ts'
 export interface VersionCache {
   /** The version, which stays loaded until `release`; null when it is not loaded. */
   hold(id: string): HeldVersion | null
+  /** Whether it is loaded; to ask is no use of it. */
+  has(id: string): boolean
   /** Loads a version beside the others; calls for one that is being loaded share it. Rejects with what `open` rejects with. */
   load(id: string): Promise<void>
   /** Exactly these stay loaded whatever the budget, once they are. */

@@ -58,6 +58,12 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
   /** Joined while a plan was in force: nothing else may answer before it is loaded. What is not understood may be one. */
   const joinsPlan = isUnknown || (entry !== null && entry.active !== null)
   let serving: Serving | null = null
+  /** Epoch that a rollback came with: what was served before must go at once. */
+  let returnedTo: number | null = null
+  /** Version that the last rollback took out, until a plan names it again. */
+  let takenOut: string | null = null
+  /** Versions outside the plan that were said to answer. */
+  const saidOutside = new Set<string>()
   /** By feature set; begun anew whenever anything has changed. */
   let targets = new Map<string, Target>()
 
@@ -80,9 +86,15 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
     const production = catalogue.named(plan.production)
     const candidate = plan.candidate === null ? null : catalogue.named(plan.candidate.version)
     const shadow = shadowOf(plan)
-    const isComplete = production !== null && (plan.candidate === null) === (candidate === null)
-    return isComplete ? { plan, production, candidate, shadow } : null
+    if (production === null) return null
+    const isWhole = (plan.candidate === null) === (candidate === null)
+    const next = { plan, production, candidate, shadow }
+    if (plan.epoch !== returnedTo) return isWhole ? next : null
+    // its candidate follows
+    return isWhole && answers(next) ? next : { ...next, candidate: null }
   }
+
+  noteRollback()
 
   /** A shadow answers nothing, so serving does not wait for it. */
   const answers = ({ production, candidate }: Serving): boolean =>
@@ -97,7 +109,8 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
     const named = [
       ...(active === null ? [] : sourcesOf(active)),
       ...(proposed === null ? [] : sourcesOf(proposed.plan)),
-      ...(previous === null ? [] : [catalogue.named(previous.production)]),
+      // a rollback is at once
+      ...(previous === null ? [] : sourcesOf({ ...previous, shadow: null })),
     ]
     const wanted = named.filter((source) => source !== null).map(({ id }) => id)
     const serves = [serving?.production, serving?.candidate].map((source) => source?.id)
@@ -106,12 +119,25 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
     for (const id of [...wanted, ...bundled]) void loads.want(id)
   }
 
+  function noteRollback(): void {
+    if (entry === null) return
+    const { step, active, proposed, evidence } = entry
+    if (step === 'rolled_back') {
+      returnedTo = active?.epoch ?? null
+      const { version } = evidence ?? {}
+      takenOut = typeof version === 'string' ? version : null
+    }
+    const named = [active, proposed?.plan ?? null].flatMap((plan) => (plan === null ? [] : versionsOf(plan)))
+    if (takenOut !== null && named.includes(takenOut)) takenOut = null
+  }
+
   function follow(logHasChanged: boolean): void {
     if (logHasChanged) {
       const read = readRollout(control, model)
       if (!read.isUnknown) entry = read.entry
       else if (!isUnknown) logger.error({ model, revision: read.revision }, 'the rollout on record is not understood')
       isUnknown = read.isUnknown
+      noteRollback()
       loads.forgive()
     }
     catalogue.rescan(loads.isLoaded)
@@ -119,7 +145,8 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
     pinAndLoad()
     const { active = null } = entry ?? {}
     const next = active === null ? null : find(active)
-    if (next !== null && next.plan !== serving?.plan && answers(next)) {
+    const isServed = next?.plan === serving?.plan && next?.candidate?.id === serving?.candidate?.id
+    if (next !== null && !isServed && answers(next)) {
       // an entry about a proposal says the active plan once more
       const isOther = !isDeepStrictEqual(next.plan, serving?.plan)
       serving = next
@@ -139,11 +166,19 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
     } else if (joinsPlan) return null
     const previous = entry?.previous ? catalogue.named(entry.previous.production) : null
     const taking = [previous, ...catalogue.taking(featureSet, serving === null)].filter(
-      (source) => source?.featureSet === featureSet,
+      (source) => source?.featureSet === featureSet && source.version !== takenOut,
     ) as readonly VersionSource[]
     const wanted = taking.find(({ id }) => loads.failure(id) === null) ?? taking[0]
     if (wanted !== undefined) void loads.want(wanted.id)
     const primary = taking.find(({ id }) => loads.isLoaded(id))
+    if (serving !== null && primary !== undefined && !saidOutside.has(primary.id)) {
+      saidOutside.add(primary.id)
+      const { version } = primary
+      logger.warn(
+        { model, version, featureSet },
+        'a version outside the plan answers a feature set that no version in it takes',
+      )
+    }
     return primary === undefined ? null : { primary: primary.id, canary: null, shadow: null }
   }
 

@@ -10,8 +10,8 @@ export interface VersionLoads {
   /** What the last load rejected with; null when it did not. */
   failure(id: string): Error | null
   /**
-   * Loads it, unless it is loaded or on its way, or failed: with `retry` then it is tried again after a while, otherwise not before
-   * `forgive`. Settles when it is over and never rejects.
+   * Loads it, unless it is loaded or on its way, or failed: then it is tried again after a while, a longer one when it did not fail
+   * with `retry`. Settles when it is over and never rejects.
    */
   want(id: string): Promise<void>
   /** What failed may be tried again at once. */
@@ -29,11 +29,13 @@ export interface VersionLoadsDeps {
 interface Failure {
   readonly error: Error
   readonly attempts: number
-  /** Monotonic ms; Infinity = not by itself. */
+  /** Monotonic ms. */
   readonly notBefore: number
 }
 
 const BACKOFF: Backoff = { baseMs: 500, maxMs: 30_000 }
+/** What is to be mended may be: a folder that is there again, a machine with more memory. */
+const SLOW_BACKOFF: Backoff = { baseMs: 30_000, maxMs: 300_000 }
 
 export function createVersionLoads({ cache, clock, logger, onChange }: VersionLoadsDeps): VersionLoads {
   const loaded = new Set<string>()
@@ -47,7 +49,7 @@ export function createVersionLoads({ cache, clock, logger, onChange }: VersionLo
       failures.delete(id)
     } catch (error) {
       const attempts = (failures.get(id)?.attempts ?? 0) + 1
-      const waitMs = fateOf(error) === 'retry' ? backoffMs(BACKOFF, attempts - 1) : Number.POSITIVE_INFINITY
+      const waitMs = backoffMs(fateOf(error) === 'retry' ? BACKOFF : SLOW_BACKOFF, attempts - 1)
       failures.set(id, { error: error as Error, attempts, notBefore: clock.monotonic() + waitMs })
       logger.error({ ...describeError(error), id, attempts }, 'model version not loaded: what was serving serves on')
     }
@@ -58,10 +60,9 @@ export function createVersionLoads({ cache, clock, logger, onChange }: VersionLo
   function isLoaded(id: string): boolean {
     if (!loaded.has(id)) return false
     // it may have had to make room since
-    const held = cache.hold(id)
-    held?.release()
-    if (held === null) loaded.delete(id)
-    return held !== null
+    const isThere = cache.has(id)
+    if (!isThere) loaded.delete(id)
+    return isThere
   }
 
   return {

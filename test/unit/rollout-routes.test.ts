@@ -36,6 +36,10 @@ interface Stage {
   readonly gates: Map<string, Promise<void>>
   /** Epochs of plans, as they were said to be in force. */
   readonly inForce: number[]
+  /** Versions whose load failed, in order. */
+  readonly failed: string[]
+  /** Versions that were warned of. */
+  readonly warned: unknown[]
   advance(ms: number): void
 }
 
@@ -47,7 +51,9 @@ function stage(control: ControlLog, directory: string): Stage {
   const info = (fields: object, message: string): void => {
     if (message === 'rollout plan in force') inForce.push((fields as { readonly epoch: number }).epoch)
   }
-  const deps = { control, clock, logger: { ...silentLogger, info } }
+  const warned: unknown[] = []
+  const warn = (fields: object): void => void warned.push((fields as { readonly version: unknown }).version)
+  const deps = { control, clock, logger: { ...silentLogger, info, warn } }
   const catalogue = createVersionCatalogue({
     ...deps,
     pipeline: { ...pipeline, model: { ...pipeline.model, directory } },
@@ -55,6 +61,7 @@ function stage(control: ControlLog, directory: string): Stage {
   const broken = new Map<string, Error>()
   const gates = new Map<string, Promise<void>>()
   const closed: string[] = []
+  const failed: string[] = []
   const cache = createVersionCache({
     async open(id) {
       const source = catalogue.byId(readVersionId(id).id)
@@ -62,7 +69,10 @@ function stage(control: ControlLog, directory: string): Stage {
       const { version } = source
       await gates.get(version)
       const error = broken.get(version)
-      if (error !== undefined) throw error
+      if (error !== undefined) {
+        failed.push(version)
+        throw error
+      }
       const manifest = {
         name: MODEL,
         version,
@@ -82,7 +92,7 @@ function stage(control: ControlLog, directory: string): Stage {
   onTestFinished(unwatch)
   onTestFinished(() => cache.close())
   routes.follow(false)
-  return { routes, closed, broken, gates, inForce, advance: clock.advance }
+  return { routes, closed, broken, gates, inForce, failed, warned, advance: clock.advance }
 }
 
 async function register(control: ControlLog, version: string, featureSet = FEATURES): Promise<void> {
@@ -336,4 +346,61 @@ test('a record that is not understood changes nothing, is not built upon, and ke
   const joining = stage(control, directory)
   await joining.routes.loadBundled()
   expect([answers(joining), joining.routes.problem()]).toEqual([null, expect.stringContaining('not understood')])
+})
+
+test('a rollback to a plan with a candidate: its production answers at once, its candidate once it is loaded', async () => {
+  const control = memoryControlLog()
+  for (const version of ['1', '2', '3']) await register(control, version)
+  await activate(control, '1')
+  await activate(control, '2', { as: 'candidate', weight: 1_000 })
+  const plan = { production: '3', candidate: null, shadow: null, guards: null }
+  await step(control, { to: 'propose', plan, now: 0, deadline: 1 })
+  await step(control, { to: 'activate', epoch: 3 })
+  const one = stage(control, '/nowhere')
+  one.broken.set('2', retryable('store_unavailable', 'no answer'))
+  await becomes(one, '3')
+  await step(control, { to: 'roll back', version: null, evidence: null })
+  await becomes(one, '1')
+  one.broken.delete('2')
+  await eventually(() => {
+    one.advance(30_000)
+    one.routes.follow(false)
+    expect(answers(one)).toBe('1+2@1000')
+  }, SOON)
+  expect(one.inForce).toEqual([3, 4])
+})
+
+test('a version that was taken out answers no feature set; another one outside the plan is said once', async () => {
+  const control = memoryControlLog()
+  await register(control, '1')
+  for (const version of ['2', '3']) await register(control, version, OTHER)
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await activate(control, '3', { as: 'candidate', weight: 1_000 })
+  await becomes(one, '3', OTHER)
+  await step(control, { to: 'roll back', version: '3', evidence: { version: '3' } })
+  await becomes(one, '2', OTHER)
+  one.routes.follow(false)
+  expect([answers(one, OTHER), one.warned]).toEqual(['2', ['2']])
+  await propose(control, '3', { as: 'candidate', weight: 1_000 })
+  await becomes(one, '3', OTHER)
+})
+
+test('a version that does not load for good is tried again after half a minute, then ever more rarely', async () => {
+  const control = memoryControlLog()
+  for (const version of ['1', '2']) await register(control, version)
+  await activate(control, '1')
+  const one = stage(control, '/nowhere')
+  await becomes(one, '1')
+  one.broken.set('2', fatal('invalid_model', 'golden rows differ'))
+  await activate(control, '2')
+  await eventually(() => expect(one.failed).toEqual(['2', '2']), SOON)
+  one.broken.delete('2')
+  one.advance(14_000)
+  one.routes.follow(false)
+  await new Promise(setImmediate)
+  expect(answers(one)).toBe('1')
+  one.advance(60_000)
+  one.routes.follow(false)
+  await becomes(one, '2')
 })

@@ -27,6 +27,16 @@ test('the least recently used version makes room', async () => {
   expect(closed).toEqual(['b', 'a'])
 })
 
+test('to ask whether it is loaded is no use', async () => {
+  const { cache, closed, use } = versionsOf({ maxBytes: 20 })
+  await use('a')
+  await use('b')
+  expect([cache.has('a'), cache.has('c')]).toEqual([true, false])
+  await use('c')
+  expect(closed).toEqual(['a'])
+  expect(cache.has('a')).toBe(false)
+})
+
 test('what is held or pinned stays above the budget, and goes when it is neither', async () => {
   const { cache, closed, use } = versionsOf({ maxBytes: 10 })
   await cache.load('a')
