@@ -31,7 +31,7 @@ export interface PreparedModel {
    */
   run(rows: Float32Array, leastMs?: number): Promise<Float32Array>
   /** What the run that ended last took, without what it waited for this thread, ms; where that is known. */
-  readonly lastRunMs?: number
+  readonly lastRunMs?: number | undefined
   /** Frees it. No run may be under way; once. */
   retire(): Promise<void>
 }

@@ -18,6 +18,10 @@ export function paddedModel(model: PreparedModel, buckets: readonly number[]): P
   const width = input.features.length
   return {
     ...model,
+    // spreading it would keep what it is now
+    get lastRunMs() {
+      return model.lastRunMs
+    },
     async run(rows, leastMs) {
       const count = rows.length / width
       const size = buckets.find((one) => one >= count) ?? count
