@@ -18,7 +18,8 @@ const letterType = parseAvroSchema(await readContract('dead-letter'), 'dead lett
 const generation = Buffer.from(GENERATION)
 
 const text = fc.string({ maxLength: 20, unit: 'binary' })
-const offset = fc.oneof(fc.nat(300), fc.maxSafeNat())
+// the library takes no long as large as the largest safe integer
+const offset = fc.oneof(fc.nat(300), fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER - 1 }))
 const outputs = fc.record({
   event_id: text,
   tenant: text,
