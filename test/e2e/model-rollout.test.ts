@@ -94,6 +94,8 @@ async function canaries(rollout: RolloutRun): Promise<ReadonlySet<string>> {
 
 async function takenOutByGuard(rollout: RolloutRun): Promise<void> {
   const { run, model, succeed, predictedMore, said, decided } = rollout
+  // its scores are judged where both versions score the same records
+  await succeed('weight', model, '0%')
   await succeed('promote', `${model}/4`, '--shadow', '--share', '100%', '--wait')
   const since = Date.now()
   const flow = run.replay({ limit: MANY, rate: '300' })
