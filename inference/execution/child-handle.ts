@@ -25,7 +25,8 @@ export interface ChildRequest {
   readonly answerBytes: number
   /** For this request alone, from when the child has answered those before it. */
   readonly timeoutMs: number
-  done(answer: ArrayBuffer): void
+  /** `tookMs`: what a run took the child. */
+  done(answer: ArrayBuffer, tookMs: number): void
   failed(fault: FrameFault, code: string, message: string): void
 }
 
@@ -119,7 +120,7 @@ function watched(child: ChildProcess, { memoryLimitBytes, logger, died }: ChildO
     const request = unanswered.shift()?.request
     watch.began(unanswered[0]?.request ?? null)
     if (frame.kind === 'done') {
-      request?.done(body.buffer)
+      request?.done(body.buffer, frame.took / 1_000)
     } else {
       const [code = '', ...lines] = Buffer.from(body).toString().split('\n')
       request?.failed(frame.fault, code, lines.join('\n'))

@@ -62,9 +62,10 @@ function send(...parts: readonly Uint8Array[]): void {
   }
 }
 
-function done({ request, model }: FrameHeader, answer: Float32Array = new Float32Array()): void {
+function done({ request, model }: FrameHeader, answer: Float32Array = new Float32Array(), tookMs = 0): void {
   const bytes = new Uint8Array(answer.buffer, answer.byteOffset, answer.byteLength)
-  send(writeHeader({ kind: 'done', request, model, bytes: bytes.length }), bytes)
+  const took = Math.min(Math.round(tookMs * 1_000), 2 ** 32 - 1)
+  send(writeHeader({ kind: 'done', request, model, bytes: bytes.length, took }), bytes)
 }
 
 function failed({ request, model }: FrameHeader, fault: FrameFault, error: unknown): void {
@@ -89,7 +90,10 @@ async function run(frame: FrameHeader): Promise<void> {
   const session = sessions.get(frame.model)
   if (session === undefined) return failed(frame, 'refused', new Error('the model is not loaded'))
   try {
-    done(frame, await session.run(new Float32Array(body, 0, frame.bytes / Float32Array.BYTES_PER_ELEMENT)))
+    const rows = new Float32Array(body, 0, frame.bytes / Float32Array.BYTES_PER_ELEMENT)
+    const startedAt = performance.now()
+    const outputs = await session.run(rows)
+    done(frame, outputs, performance.now() - startedAt)
   } catch (error) {
     const fault = error instanceof ModelRunError && error.fault === 'allocation' ? 'allocation' : 'rows'
     failed(frame, fault, error)

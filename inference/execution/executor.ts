@@ -20,18 +20,23 @@ export interface Executor {
   close(): Promise<void>
 }
 
+export interface ModelRun {
+  /** [count, manifest.output.width], row by row. */
+  readonly outputs: Float32Array
+  /** What it took, without what it waited for a thread or for the runs before it, and a child's hand-over at its quickest, ms. */
+  readonly tookMs: number
+}
+
 export interface PreparedModel {
   readonly manifest: ModelManifest
   /**
-   * Rows [count, features] float32 → outputs [count, manifest.output.width]. `rows` belong to the callee until the promise
+   * Rows [count, features] float32 → their outputs. `rows` belong to the callee until the promise
    * settles. Rejects with ModelRunError; with `model_failed` (crash) when a new child cannot load it, and with
    * `model_unavailable` (retry) when there can be no child. After a crash the executor starts anew by itself and the next
    * run is answered. `leastMs` is the time that it is given at least, where it is known what runs take; the host's own by
    * default.
    */
-  run(rows: Float32Array, leastMs?: number): Promise<Float32Array>
-  /** What the run that ended last took, without what it waited for this thread, ms; where that is known. */
-  readonly lastRunMs?: number | undefined
+  run(rows: Float32Array, leastMs?: number): Promise<ModelRun>
   /** Frees it. No run may be under way; once. */
   retire(): Promise<void>
 }

@@ -8,6 +8,7 @@
  *    8  u32  request: an answer carries that of its request
  *   12  u32  model: a number that the executor gives to what it prepares; 0 where there is none
  *   16  u32  bytes of the body that follows
+ *   20  u32  what it took the child, µs, in the answer to a run; 0 otherwise
  *
  *   hello    →  done                     the child is there
  *   prepare  →  done | failed            body: what to load (v8.serialize)
@@ -18,7 +19,7 @@
  * The child answers in the order of the requests, one after the other; failed's body is a code, a line feed, and a text.
  */
 
-export const HEADER_BYTES = 20
+export const HEADER_BYTES = 24
 export const LONGEST_FAILURE_BYTES = 4_096
 const MAGIC = 0x4d4c_5246
 
@@ -35,9 +36,13 @@ export interface FrameHeader {
   readonly request: number
   readonly model: number
   readonly bytes: number
+  /** Microseconds. */
+  readonly took: number
 }
 
-export function writeHeader(header: Omit<FrameHeader, 'fault'> & { readonly fault?: FrameFault }): Buffer {
+type Written = Omit<FrameHeader, 'fault' | 'took'> & Partial<Pick<FrameHeader, 'fault' | 'took'>>
+
+export function writeHeader(header: Written): Buffer {
   const bytes = Buffer.alloc(HEADER_BYTES)
   bytes.writeUInt32LE(MAGIC, 0)
   bytes.writeUInt8(KINDS.indexOf(header.kind), 4)
@@ -45,6 +50,7 @@ export function writeHeader(header: Omit<FrameHeader, 'fault'> & { readonly faul
   bytes.writeUInt32LE(header.request, 8)
   bytes.writeUInt32LE(header.model, 12)
   bytes.writeUInt32LE(header.bytes, 16)
+  bytes.writeUInt32LE(header.took ?? 0, 20)
   return bytes
 }
 
@@ -59,5 +65,6 @@ export function readHeader(bytes: Buffer): FrameHeader | null {
     request: bytes.readUInt32LE(8),
     model: bytes.readUInt32LE(12),
     bytes: bytes.readUInt32LE(16),
+    took: bytes.readUInt32LE(20),
   }
 }

@@ -16,12 +16,8 @@ export function createInlineExecutor({ provider }: { readonly provider: Provider
     depth: 1,
     async prepare(manifest) {
       const session = await openModelSession(manifest, provider)
-      let lastRunMs = 0
       const model: PreparedModel = {
         manifest,
-        get lastRunMs() {
-          return lastRunMs
-        },
         async run(rows) {
           let startedAt = performance.now()
           // the runtime runs it in an immediate: this one is reached just before, when the thread is free
@@ -29,9 +25,9 @@ export function createInlineExecutor({ provider }: { readonly provider: Provider
             startedAt = performance.now()
           })
           try {
-            return await session.run(rows)
+            const outputs = await session.run(rows)
+            return { outputs, tookMs: performance.now() - startedAt }
           } finally {
-            lastRunMs = performance.now() - startedAt
             runs++
           }
         },

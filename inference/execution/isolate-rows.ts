@@ -1,6 +1,6 @@
 import { fatal } from '../../infra/runtime/errors.ts'
 import { goldenFeatures } from '../models/model-session.ts'
-import { ModelRunError, type PreparedModel } from './executor.ts'
+import { type ModelRun, ModelRunError, type PreparedModel } from './executor.ts'
 import { runLimitMs } from './process-executor.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { Provider, RowFailure, RunRows } from './run-rows.ts'
@@ -39,6 +39,7 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
   const { width } = manifest.output
   const known = goldenFeatures(manifest).subarray(0, features)
   let unexplained = 0
+  let lastRuns = new Int32Array(0)
 
   function modelFailed(error: ModelRunError): Error {
     const what = `model ${manifest.name} ${manifest.version}`
@@ -75,7 +76,7 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
     async function attempt(from: number, to: number): Promise<void> {
       let answer: Float32Array
       try {
-        answer = await model.run(part(from, to))
+        answer = (await model.run(part(from, to))).outputs
       } catch (error) {
         if (!(error instanceof ModelRunError)) throw error
         return await narrow(from, to, error)
@@ -125,7 +126,13 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
     return { outputs, batchRows, failures, provider }
   }
 
-  async function runWatched(rows: Float32Array, count: number): Promise<Float32Array> {
+  /** Of each row of a run that answered all of them; nobody writes to it. */
+  function runsOf(count: number): Int32Array {
+    if (lastRuns.length !== count) lastRuns = new Int32Array(count).fill(count)
+    return lastRuns
+  }
+
+  async function runWatched(rows: Float32Array, count: number): Promise<ModelRun> {
     if (quarantine === null) return await model.run(rows)
     const suspicion = setTimeout(() => quarantine.warm(manifest), runLimitMs(expectedMs(count)) * SUSPECT_SHARE)
     try {
@@ -138,9 +145,9 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
   return async (rows) => {
     const count = rows.length / features
     try {
-      const outputs = await runWatched(rows, count)
+      const { outputs, tookMs } = await runWatched(rows, count)
       unexplained = 0
-      return { outputs, batchRows: new Int32Array(count).fill(count), failures: NONE, provider, runMs: model.lastRunMs }
+      return { outputs, batchRows: runsOf(count), failures: NONE, provider, runMs: tookMs }
     } catch (error) {
       if (error instanceof ModelRunError) return await isolate(rows, error)
       throw error

@@ -132,7 +132,7 @@ async function oneByOne(model: PreparedModel, rows: Float32Array): Promise<Repla
   async function ask(): Promise<void> {
     for (let row = next++; row < count; row = next++) {
       try {
-        const answer = await model.run(rows.subarray(row * features, (row + 1) * features), leastMs)
+        const { outputs: answer } = await model.run(rows.subarray(row * features, (row + 1) * features), leastMs)
         outputs.set(answer, row * output.width)
       } catch (error) {
         if (!(error instanceof ModelRunError)) {

@@ -49,6 +49,10 @@ export function createPackRows({ tensors, features }: ModelInput, infos: readonl
   }
 }
 
+/** Where the words of an int64 are, by the byte order of this machine. */
+const LOW = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? 0 : 1
+const HIGH = 1 - LOW
+
 /** By tensor, as long as the most rows took. */
 type Buffers = (Float32Array | BigInt64Array | null)[]
 
@@ -65,6 +69,10 @@ function gather(
   }
 }
 
+/**
+ * Whole numbers below 2³¹, which ids and counts are, are written as two words: a BigInt for each would take longer than many a
+ * model does.
+ */
 function gatherWhole(
   rows: Float32Array,
   width: number,
@@ -72,8 +80,19 @@ function gatherWhole(
   columns: readonly number[],
   target: BigInt64Array,
 ): void {
+  const words = new Int32Array(target.buffer, target.byteOffset, 2 * target.length)
   let to = 0
   for (let row = 0, from = 0; row < count; row++, from += width) {
-    for (const column of columns) target[to++] = BigInt(rows[from + column] as number)
+    for (const column of columns) {
+      const value = rows[from + column] as number
+      const low = value | 0
+      if (low === value) {
+        words[2 * to + LOW] = low
+        words[2 * to + HIGH] = low >> 31
+      } else {
+        target[to] = BigInt(value)
+      }
+      to++
+    }
   }
 }

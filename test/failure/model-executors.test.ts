@@ -90,7 +90,7 @@ test('a run at which every child is killed is rejected after the third', async (
     if (kills < 3) await atRun()
   }
   await refused
-  expect([...(await soon(model.run(rowsOf(firsts))))]).toEqual(scores)
+  expect([...(await soon(model.run(rowsOf(firsts)))).outputs]).toEqual(scores)
 })
 
 /** Settles when the child has run for longer than it takes to start and to load. */
@@ -126,6 +126,6 @@ test('a model that crashes when it is loaded is refused; those beside it serve o
   })
   const behind = ordinary.run(rowsOf(firsts))
   await refused
-  expect([...(await behind)]).toEqual(scores)
+  expect([...(await behind).outputs]).toEqual(scores)
   expect(executor.stats()).toMatchObject({ models: 1, restarts: { crash: 1 } })
 })

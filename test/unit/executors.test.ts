@@ -37,11 +37,16 @@ test.each(['inline', 'process'] as const)('an executor (%s) answers for several 
     ordinary.run(rowsOf([])),
     ordinary.run(rowsOf([7])),
   ])
-  expect(answers.map((answer) => [...answer])).toEqual([[2, 3], [linear(1, 2), linear(3, 4), linear(5, 6)], [], [4]])
+  expect(answers.map(({ outputs }) => [...outputs])).toEqual([
+    [2, 3],
+    [linear(1, 2), linear(3, 4), linear(5, 6)],
+    [],
+    [4],
+  ])
   expect(executor.stats()).toMatchObject({ models: 2, runs: 4 })
   await fixed.retire()
   expect(executor.stats().models).toBe(1)
-  expect([...(await ordinary.run(rowsOf([1])))]).toEqual([2])
+  expect([...(await ordinary.run(rowsOf([1]))).outputs]).toEqual([2])
 })
 
 test.each(['inline', 'process'] as const)(
@@ -55,7 +60,7 @@ test.each(['inline', 'process'] as const)(
     const failure = hungry.run(rowsOf([4e13]))
     await expect(failure).rejects.toBeInstanceOf(ModelRunError)
     await expect(failure).rejects.toMatchObject({ fault: 'allocation' })
-    expect([...(await refusing.run(rowsOf([1])))]).toEqual([2])
+    expect([...(await refusing.run(rowsOf([1]))).outputs]).toEqual([2])
   },
 )
 
@@ -75,7 +80,7 @@ test('what is under way when an executor is closed is answered', async () => {
   const model = await executor.prepare(versionOf(ORDINARY))
   const running = [1, 4, 7, 10].map((first) => model.run(rowsOf([first])))
   await executor.close()
-  expect((await Promise.all(running)).map(([score]) => score)).toEqual([2, 3, 4, 5])
+  expect((await Promise.all(running)).map(({ outputs }) => outputs[0])).toEqual([2, 3, 4, 5])
   expect(childPid).toThrow('there are 0 children')
   await expect(model.run(rowsOf([1]))).rejects.toMatchObject({ code: 'model_unavailable', fate: 'retry' })
 })
@@ -85,7 +90,7 @@ test('a child that is killed while nothing runs is started anew, with its models
   const model = await executor.prepare(versionOf(ORDINARY))
   process.kill(childPid(), 'SIGKILL')
   await eventually(() => expect(executor.stats().restarts.killed).toBe(1), { deadlineMs: 10_000 })
-  expect([...(await model.run(rowsOf([1])))]).toEqual([2])
+  expect([...(await model.run(rowsOf([1]))).outputs]).toEqual([2])
 })
 
 test('a child that has grown is started anew when models come or go', async () => {
@@ -97,7 +102,7 @@ test('a child that has grown is started anew when models come or go', async () =
     // long enough to be looked at
     await model.run(rowsOf(Array.from({ length: 2 ** 20 }, () => 1)))
   }
-  expect([...(await model.run(rowsOf([1])))]).toEqual([2])
+  expect([...(await model.run(rowsOf([1]))).outputs]).toEqual([2])
 })
 
 test('where no child can be started, whoever waits is told to come again', async () => {
@@ -111,7 +116,7 @@ test('where no child can be started, whoever waits is told to come again', async
   await expect(refused).rejects.toMatchObject({ code: 'model_unavailable', fate: 'retry' })
   process.execPath = execPath
   const model = await executor.prepare(versionOf(ORDINARY))
-  expect([...(await model.run(rowsOf([1])))]).toEqual([2])
+  expect([...(await model.run(rowsOf([1]))).outputs]).toEqual([2])
 })
 
 test('a model that a new child cannot load fails, and those beside it serve on', async () => {
@@ -123,9 +128,9 @@ test('a model that a new child cannot load fails, and those beside it serve on',
   process.kill(childPid(), 'SIGKILL')
   await eventually(() => expect(executor.stats().restarts.killed).toBe(1), { deadlineMs: 10_000 })
   await expect(gone.run(rowsOf([1]))).rejects.toMatchObject({ code: 'model_failed', fate: 'crash' })
-  expect([...(await ordinary.run(rowsOf([1])))]).toEqual([2])
+  expect([...(await ordinary.run(rowsOf([1]))).outputs]).toEqual([2])
   cpSync(join(writeVersion(REFUSING), 'model.onnx'), join(folder, 'model.onnx'))
-  expect([...(await gone.run(rowsOf([1])))]).toEqual([2])
+  expect([...(await gone.run(rowsOf([1]))).outputs]).toEqual([2])
 })
 
 test('what a child says on standard error is in the log', async () => {
@@ -159,7 +164,14 @@ function isAlive(pid: number): boolean {
 }
 
 test('a frame is read as it was written, and nothing else is one', () => {
-  const header = { kind: 'failed', fault: 'allocation', request: 2 ** 32 - 1, model: 7, bytes: 4_096 } as const
+  const header = {
+    kind: 'failed',
+    fault: 'allocation',
+    request: 2 ** 32 - 1,
+    model: 7,
+    bytes: 4_096,
+    took: 1_234_567,
+  } as const
   expect(readHeader(writeHeader(header))).toEqual(header)
   expect(readHeader(Buffer.alloc(HEADER_BYTES))).toBeNull()
   expect(readHeader(Buffer.alloc(HEADER_BYTES, 0xff))).toBeNull()

@@ -1,6 +1,6 @@
 /** Which rows are to blame, by a model that is a function. */
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { ModelRunError, type PreparedModel, type RunFault } from '../../inference/execution/executor.ts'
+import { type ModelRun, ModelRunError, type PreparedModel, type RunFault } from '../../inference/execution/executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
 import type { Quarantine, Replay } from '../../inference/execution/quarantine.ts'
 import type { RowFailure } from '../../inference/execution/run-rows.ts'
@@ -26,7 +26,7 @@ function failing(fault: (firsts: readonly number[]) => RunFault | null): Failing
         runs.push(firsts.length)
         const found = fault(firsts)
         if (found !== null) throw new ModelRunError(found, `it fails by ${found}`)
-        return Float32Array.from(firsts)
+        return { outputs: Float32Array.from(firsts), tookMs: 1 }
       },
       retire: () => Promise.resolve(),
     },
@@ -126,7 +126,9 @@ test('quarantine gets ready when a run has had half of its time', async () => {
   const warmed: string[] = []
   const quarantine = { ...answersAll, warm: ({ name }: ModelManifest) => void warmed.push(name) }
   const runOf = async (ms: number) => {
-    const slow = new Promise<Float32Array>((resolve) => setTimeout(() => resolve(Float32Array.of(1, 2)), ms))
+    const slow = new Promise<ModelRun>((resolve) =>
+      setTimeout(() => resolve({ outputs: Float32Array.of(1, 2), tookMs: ms }), ms),
+    )
     const expectedMs = (rows: number): number => rows * 100
     const deps = { model: { ...model, run: () => slow }, provider: 'cpu', quarantine, expectedMs } as const
     const result = isolateRows(deps)(rowsOf(range(2)))

@@ -87,7 +87,7 @@ test('once a row has hung, the rows after it are given less time', async () => {
           async run(rows, leastMs) {
             given.push(leastMs)
             if (rows[0] === POISON) throw new ModelRunError('timeout', 'late')
-            return rows.subarray(0, 1)
+            return { outputs: rows.subarray(0, 1), tookMs: 1 }
           },
           retire: () => Promise.resolve(),
         }),

@@ -18,10 +18,6 @@ export function paddedModel(model: PreparedModel, buckets: readonly number[]): P
   const width = input.features.length
   return {
     ...model,
-    // spreading it would keep what it is now
-    get lastRunMs() {
-      return model.lastRunMs
-    },
     async run(rows, leastMs) {
       const count = rows.length / width
       const size = buckets.find((one) => one >= count) ?? count
@@ -29,7 +25,8 @@ export function paddedModel(model: PreparedModel, buckets: readonly number[]): P
       const filled = new Float32Array(size * width)
       filled.set(rows)
       for (let row = count; row < size; row++) filled.copyWithin(row * width, (count - 1) * width, count * width)
-      return (await model.run(filled, leastMs)).subarray(0, count * output.width)
+      const { outputs, tookMs } = await model.run(filled, leastMs)
+      return { outputs: outputs.subarray(0, count * output.width), tookMs }
     },
   }
 }
@@ -53,12 +50,14 @@ function joined(parts: readonly RunResult[], count: number): RunResult {
   const outputs = new Float32Array(count * outputWidth)
   const batchRows = new Int32Array(count)
   const failures = new Map<number, RowFailure>()
+  let runMs = 0
   let at = 0
   for (const part of parts) {
     outputs.set(part.outputs, at * outputWidth)
     batchRows.set(part.batchRows, at)
     for (const [row, failure] of part.failures) failures.set(at + row, failure)
+    runMs += part.runMs ?? Number.NaN
     at += part.batchRows.length
   }
-  return { outputs, batchRows, failures, provider: first.provider }
+  return { outputs, batchRows, failures, provider: first.provider, runMs: Number.isNaN(runMs) ? undefined : runMs }
 }

@@ -105,7 +105,8 @@ export function cachedRows({ run, observer, ...options }: CachedRowsOptions): Ru
     keep(words, found, result)
     if (missing === count) return result
     if (hits > 0 && result.provider !== found.provider) return run(rows)
-    return { outputs, batchRows, failures: spread(found, result, outputWidth), provider: result.provider }
+    const failures = spread(found, result, outputWidth)
+    return { outputs, batchRows, failures, provider: result.provider }
   }
 }
 
