@@ -24,6 +24,13 @@ const VENDORS = {
   commander: '^infra/cli/',
   'log-update': '^infra/cli/',
   chdb: '^infra/local/clickhouse/engine\\.ts$',
+  fastify: '^ingest/',
+  typebox: '^ingest/',
+  '@fastify/type-provider-typebox': '^ingest/',
+  '@fastify/swagger': '^ingest/',
+  '@fastify/swagger-ui': '^ingest/',
+  '@fastify/helmet': '^ingest/',
+  jose: '^ingest/access/',
   zod: '(^|/)config\\.ts$',
 }
 

@@ -1,11 +1,19 @@
-import { Redis } from 'ioredis'
+import { createHash } from 'node:crypto'
+import { type ChainableCommander, Redis } from 'ioredis'
 import { fatal, type MillraceError, retryable } from '../errors.ts'
 import type { Logger } from '../telemetry/logger.ts'
 
 export type RedisWrite =
-  | { readonly op: 'set'; readonly key: string; readonly value: Buffer | string }
+  /** `ttlMs`: it is gone after so long; absent = it stays. */
+  | { readonly op: 'set'; readonly key: string; readonly value: Buffer | string; readonly ttlMs?: number }
   | { readonly op: 'delete'; readonly key: string }
   | { readonly op: 'hash-set'; readonly key: string; readonly field: string; readonly value: string }
+
+export interface RedisPublish {
+  readonly op: 'publish'
+  readonly channel: string
+  readonly message: string
+}
 
 /**
  * A connection to Redis that comes back by itself. Nothing is queued while it is away: every call then rejects with
@@ -19,6 +27,15 @@ export interface RedisClient {
   getHash(key: string): Promise<Readonly<Record<string, string>>>
   /** MULTI … EXEC: all of it or nothing. When it rejects, it may have happened nevertheless. */
   transaction(writes: readonly RedisWrite[]): Promise<void>
+  /** All of it in one round trip, in order, each for itself. When it rejects, some of it may have happened. */
+  writeMany(writes: readonly (RedisWrite | RedisPublish)[]): Promise<void>
+  /** Runs a Lua script atomically; Redis keeps it by its hash. What it returns, as Redis says it. */
+  evaluate(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>
+  /**
+   * Hears what is published on a channel from now on, over a connection of its own that comes back by itself; what is published
+   * while it is away is not heard. Must not throw. Answers how to end it.
+   */
+  subscribe(channel: string, listener: (message: string) => void): () => void
   ping(): Promise<void>
   /** What Redis tells of itself under a heading, by name. */
   info(section: 'memory'): Promise<ReadonlyMap<string, string>>
@@ -34,21 +51,28 @@ export interface RedisOptions {
 }
 
 const RECONNECT_MAX_MS = 2_000
+/** A connection takes longer than a command may. */
+const CONNECT_LEAST_MS = 1_000
 
 /** Begins to connect. A call made before the first connection is there waits for it, up to the command timeout. */
 export function connectRedis(options: RedisOptions): RedisClient {
   const { url, tls, commandTimeoutMs, logger } = options
-  const redis = new Redis(url, {
+  const connection = {
     ...(tls === undefined ? {} : { tls }),
     protocol: 2,
     disableClientInfo: true,
+    retryStrategy: (attempt: number) => Math.min(RECONNECT_MAX_MS, 50 * 2 ** Math.min(attempt, 10)),
+  } as const
+  const redis = new Redis(url, {
+    ...connection,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     commandTimeout: commandTimeoutMs,
-    connectTimeout: commandTimeoutMs,
-    retryStrategy: (attempt) => Math.min(RECONNECT_MAX_MS, 50 * 2 ** Math.min(attempt, 10)),
+    connectTimeout: Math.max(commandTimeoutMs, CONNECT_LEAST_MS),
   })
+  let subscriber: Redis | null = null
+  const listeners = new Map<string, Set<(message: string) => void>>()
   /** Why there is no connection. */
   let lost: Error | null = null
   redis.on('error', (error: Error) => {
@@ -93,15 +117,42 @@ export function connectRedis(options: RedisOptions): RedisClient {
     transaction: (writes) =>
       call('EXEC', async () => {
         const multi = redis.multi()
-        for (const write of writes) {
-          if (write.op === 'set') multi.set(write.key, write.value)
-          else if (write.op === 'delete') multi.del(write.key)
-          else multi.hset(write.key, write.field, write.value)
-        }
-        for (const [error] of (await multi.exec()) ?? [[new Error('the transaction was discarded')]]) {
-          if (error !== null) throw error
+        for (const write of writes) enqueue(multi, write)
+        await allDone(multi)
+      }),
+    writeMany: (writes) =>
+      call('a pipeline', async () => {
+        const pipeline = redis.pipeline()
+        for (const write of writes) enqueue(pipeline, write)
+        await allDone(pipeline)
+      }),
+    evaluate: (script, keys, args) =>
+      call('EVALSHA', async () => {
+        const sha = createHash('sha1').update(script).digest('hex')
+        try {
+          return await redis.evalsha(sha, keys.length, ...keys, ...args)
+        } catch (error) {
+          if (!(error as Error).message.startsWith('NOSCRIPT')) throw error
+          return await redis.eval(script, keys.length, ...keys, ...args)
         }
       }),
+    subscribe(channel, listener) {
+      if (subscriber === null) {
+        subscriber = new Redis(url, { ...connection, maxRetriesPerRequest: null })
+        // the other connection says that Redis is away
+        subscriber.on('error', () => undefined)
+        subscriber.on('message', (from: string, message: string) => {
+          for (const hear of listeners.get(from) ?? []) hear(message)
+        })
+      }
+      const own = listeners.get(channel) ?? new Set()
+      listeners.set(channel, own.add(listener))
+      if (own.size === 1) subscriber.subscribe(channel).catch(() => undefined)
+      return () => {
+        own.delete(listener)
+        if (own.size === 0) subscriber?.unsubscribe(channel).catch(() => undefined)
+      }
+    },
     ping: () =>
       call('PING', async () => {
         await redis.ping()
@@ -113,7 +164,23 @@ export function connectRedis(options: RedisOptions): RedisClient {
       }),
     async close() {
       redis.disconnect()
+      subscriber?.disconnect()
     },
+  }
+}
+
+function enqueue(commands: ChainableCommander, write: RedisWrite | RedisPublish): void {
+  if (write.op === 'set') {
+    if (write.ttlMs === undefined) commands.set(write.key, write.value)
+    else commands.set(write.key, write.value, 'PX', write.ttlMs)
+  } else if (write.op === 'delete') commands.del(write.key)
+  else if (write.op === 'publish') commands.publish(write.channel, write.message)
+  else commands.hset(write.key, write.field, write.value)
+}
+
+async function allDone(commands: ChainableCommander): Promise<void> {
+  for (const [error] of (await commands.exec()) ?? [[new Error('it was discarded')]]) {
+    if (error !== null) throw error
   }
 }
 

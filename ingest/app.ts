@@ -1,0 +1,136 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import fastify from 'fastify'
+import { describeError } from '../infra/runtime/errors.ts'
+import type { Logger } from '../infra/runtime/telemetry/logger.ts'
+import type { Access, Principal } from './access/access.ts'
+import { HttpProblem, problemBody, problemOf } from './http/problem.ts'
+import type { Gateway } from './http/request.ts'
+import type { Limits } from './limits/limits.ts'
+import type { UsageMeter } from './usage/usage.ts'
+
+export interface AppOptions {
+  readonly access: Access
+  readonly limits: Limits
+  readonly usage: UsageMeter
+  readonly logger: Logger
+  /** Largest body, decoded, bytes. */
+  readonly maxBodyBytes: number
+  /** For headers, and for the whole request, ms. */
+  readonly headersTimeoutMs: number
+  readonly requestTimeoutMs: number
+  readonly maxHeaderBytes: number
+  readonly maxConnections: number
+  /** Adds routes and hooks, before the server is ready. */
+  readonly plugins: readonly ((app: Gateway) => Promise<void> | void)[]
+}
+
+/** The server with what every route has: who may, how much, what an error looks like, what is counted. Does not listen. */
+export async function createApp(options: AppOptions): Promise<Gateway> {
+  const { access, limits, usage, logger } = options
+  const app: Gateway = fastify({
+    bodyLimit: options.maxBodyBytes,
+    requestTimeout: options.requestTimeoutMs,
+    http: {
+      maxHeaderSize: options.maxHeaderBytes,
+      headersTimeout: options.headersTimeoutMs,
+      connectionsCheckingInterval: 1_000,
+    },
+    routerOptions: { ignoreTrailingSlash: false, maxParamLength: 256 },
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false } },
+    onProtoPoisoning: 'error',
+    onConstructorPoisoning: 'error',
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    exposeHeadRoutes: false,
+  }).withTypeProvider<TypeBoxTypeProvider>()
+  app.server.maxConnections = options.maxConnections
+
+  app.decorateRequest('principal', null)
+  app.decorateRequest('acceptedEvents', 0)
+  app.decorateRequest('receivedBytes', 0)
+
+  app.addHook('onRoute', ({ config, url, method }) => {
+    if (config?.scope === undefined) throw new Error(`${String(method)} ${url} does not say who may use it`)
+  })
+
+  app.addHook('onRequest', async (request, reply) => {
+    const { scope } = request.routeOptions.config
+    if (scope === undefined) return
+    if (scope === 'public') return
+    const admission = await access.admit(request.headers)
+    if (!admission.ok) {
+      const headers = admission.status === 401 ? { 'www-authenticate': 'Bearer realm="millrace"' } : undefined
+      throw new HttpProblem(
+        admission.status,
+        admission.code,
+        admission.detail,
+        headers === undefined ? {} : { headers },
+      )
+    }
+    const { principal } = admission
+    if (!principal.scopes.has(scope)) {
+      throw new HttpProblem(403, 'missing_scope', `the credential does not have the scope ${scope}`)
+    }
+    request.principal = principal
+    const leave = limits.enter(principal)
+    if (leave === null) throw tooMany('concurrent_requests', 'too many requests of this credential run already', 1)
+    reply.raw.once('close', leave)
+    const bytes = Number(request.headers['content-length'] ?? 0)
+    await take(limits, principal, { requests: 1, events: 0, bytes }, reply)
+  })
+
+  app.setErrorHandler((error, request, reply) => {
+    const problem = problemOf(error)
+    if (problem.status >= 500)
+      logger.error({ ...describeError(error), route: request.routeOptions.url }, 'request failed')
+    return reply
+      .code(problem.status)
+      .headers(problem.headers)
+      .type('application/problem+json')
+      .send(JSON.stringify(problemBody(problem, request.url)))
+  })
+  app.setNotFoundHandler((request) => {
+    throw new HttpProblem(404, 'not_found', `there is no ${request.method} ${request.url.split('?')[0]}`)
+  })
+
+  app.addHook('onResponse', async (request, reply) => {
+    usage.served({
+      route: request.routeOptions.url ?? 'none',
+      method: request.method,
+      tenant: request.principal?.tenant ?? null,
+      status: reply.statusCode,
+      requestBytes: request.receivedBytes,
+      responseBytes: Number(reply.getHeader('content-length') ?? 0),
+      events: request.acceptedEvents,
+      tookMs: reply.elapsedTime,
+    })
+  })
+
+  for (const plugin of options.plugins) await plugin(app)
+  return app
+}
+
+/** Takes what a request costs and says in its answer what is left; throws 429 when it is too much. */
+export async function take(
+  limits: Limits,
+  principal: Principal,
+  cost: { readonly requests: number; readonly events: number; readonly bytes: number },
+  reply: { header(name: string, value: string): unknown },
+): Promise<void> {
+  const { ok, standings, retryAfterSeconds } = await limits.take(principal, cost)
+  if (standings.length > 0) {
+    reply.header(
+      'ratelimit-policy',
+      standings.map(({ name, quota, windowSeconds }) => `"${name}";q=${quota};w=${windowSeconds}`).join(', '),
+    )
+    reply.header(
+      'ratelimit',
+      standings.map(({ name, remaining, resetSeconds }) => `"${name}";r=${remaining};t=${resetSeconds}`).join(', '),
+    )
+  }
+  if (!ok) throw tooMany('rate_limited', `the limit ${standings[0]?.name ?? ''} is reached`, retryAfterSeconds)
+}
+
+function tooMany(code: string, detail: string, retryAfterSeconds: number): HttpProblem {
+  return new HttpProblem(429, code, detail, { headers: { 'retry-after': String(retryAfterSeconds) } })
+}
