@@ -29,7 +29,10 @@ export interface ScoreObserver {
 }
 
 export interface ShadowTaker {
-  /** Copies what it wants, and never waits. `vectors` are as they came: nothing is written behind them yet. */
+  /**
+   * Once per batch, when all its rows have their answers: a batch that is tried again has shown nothing. Copies what it wants, and
+   * never waits. `vectors` are as they came: nothing is written behind them yet.
+   */
   offer(route: Route, partition: number, vectors: VectorColumns): void
 }
 
@@ -58,8 +61,10 @@ interface Share {
   readonly role: AnswerRole
   /** [count] rows of the vectors. */
   readonly rows: Int32Array
-  /** Further rows of it that have had the fallback at once. */
-  readonly unasked: number
+  /** Further rows of it, which are late before they are asked about: they get the fallback. */
+  readonly late: Int32Array
+  /** When it was found that they are, epoch ms. */
+  readonly lateAt: number
 }
 
 interface Work extends ScoringLane {
@@ -87,32 +92,29 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
 
   /** The rows of each version that it may be given; the others are rejected, or answered with the fallback. */
   function begin(lane: ScoringLane): Work {
-    const { vectors, route, outcome } = lane
+    const { vectors, route } = lane
     const { canary } = route
-    shadow.offer(route, outcome.batch.partition, vectors)
     const due = deadlineMs === null ? null : dueTimes(vectors, deadlineMs)
-    const answered = new Uint8Array(vectors.length)
     const now = clock.now()
     const take = (version: ServedVersion, role: AnswerRole, isMine: (row: number) => boolean): Share => {
       const rows = new Int32Array(vectors.length)
       // a row of another width is read nowhere but where its problem is said
       const check = vectors.width === version.width ? checkOf(version) : () => false
+      const late = new Int32Array(fallback?.late === true ? vectors.length : 0)
       let count = 0
-      let unasked = 0
+      let lates = 0
       for (let row = 0; row < vectors.length; row++) {
         if (!isMine(row)) continue
         if (fallback?.late === true && due !== null && now > (due[row] as number)) {
-          writer.writeFallback({ version, role }, vectors, row, now)
-          answered[row] = 1
-          unasked++
+          late[lates++] = row
         } else if (check(vectors.features, row) || isFit(version, lane, row)) rows[count++] = row
       }
-      return { version, role, rows: rows.subarray(0, count), unasked }
+      return { version, role, rows: rows.subarray(0, count), late: late.subarray(0, lates), lateAt: now }
     }
     const isOther = canary === null ? null : (row: number) => isInShare(canary, vectors, row)
     const shares = [take(route.primary, 'primary', isOther === null ? () => true : (row) => !isOther(row))]
     if (canary !== null && isOther !== null) shares.push(take(canary.version, 'canary', isOther))
-    return { ...lane, arrivedAt: clock.monotonic(), due, shares, answered }
+    return { ...lane, arrivedAt: clock.monotonic(), due, shares, answered: new Uint8Array(vectors.length) }
   }
 
   /** Of a row that did not pass the quick check; rejects it when not. */
@@ -142,7 +144,12 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
 
   function finish(work: Work, share: Share, scored: ScoredRows): void {
     const { vectors, due, answered, outcome } = work
-    const { rows, unasked } = share
+    const { rows, late, lateAt } = share
+    for (const row of late) {
+      writer.writeFallback(share, vectors, row, lateAt)
+      answered[row] = 1
+    }
+    const unasked = late.length
     const answers = writer.write(share, { vectors, due, answered, scored, rows, unasked }, (row, problem) =>
       reject(outcome, vectors, row, problem),
     )
@@ -157,7 +164,7 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
       const works = lanes.map(begin)
       const asked = works.flatMap((work) =>
         work.shares.flatMap((share) =>
-          share.rows.length + share.unasked === 0 ? [] : [{ work, share, scored: ask(work, share) }],
+          share.rows.length + share.late.length === 0 ? [] : [{ work, share, scored: ask(work, share) }],
         ),
       )
       // all of them, since a batcher keeps the rows until it has settled
@@ -167,6 +174,7 @@ export function createScoreColumns(deps: ScoreColumnsDeps): ScoreColumns {
       )
       // what is not understood comes before what another try may mend
       if (reasons.length > 0) throw reasons.find((reason) => fateOf(reason) === 'crash') ?? reasons[0]
+      for (const { outcome, route, vectors } of works) shadow.offer(route, outcome.batch.partition, vectors)
       for (const { work, share, scored } of asked) finish(work, share, await scored)
       for (const { outcome, vectors, answered } of works) {
         vectors.releaseFeatures()

@@ -102,7 +102,9 @@ export async function scoring(
 export async function scoringOn(
   pipeline: Pick<CompiledPipeline, 'model'> & { readonly featureSet: { readonly digest: string } },
   routes: Routes,
-  options: { readonly clock?: Clock; readonly observer?: ScoreObserver } & Pick<ScoreColumnsDeps, 'failed'> = {},
+  options: { readonly clock?: Clock; readonly observer?: ScoreObserver } & Partial<
+    Pick<ScoreColumnsDeps, 'failed' | 'shadow'>
+  > = {},
 ): Promise<Pick<Scoring, 'handler' | 'fused' | 'value' | 'prediction'>> {
   const { clock = systemClock, observer = { answered: () => {} }, ...others } = options
   const schema = await readContract('feature-vector')
