@@ -37,3 +37,17 @@ export function tableReadyKey(pipeline: string, table: string): string {
 export function tableKeyText(parts: readonly (string | number | boolean)[]): string {
   return parts.map((part) => String(part).replaceAll('%', '%25').replaceAll('|', '%7C')).join('|')
 }
+
+/**
+ * What a request with an idempotency key was answered, a copy that saves a second way through Kafka:
+ *
+ *   millrace:{<pipeline>.requests}:<events | labels>:<tenant>:<SHA-256 of the key, hex>
+ */
+export function finishedRequestKey(
+  pipeline: string,
+  what: 'events' | 'labels',
+  tenant: string,
+  keyDigest: string,
+): string {
+  return `${base(pipeline, 'requests')}:${what}:${tenant}:${keyDigest}`
+}

@@ -14,6 +14,11 @@ export interface Appended {
   readonly appendedAt: number
 }
 
+export interface RoutedRecord extends OutgoingRecord {
+  /** Instead of the key's. */
+  readonly partition?: number
+}
+
 /**
  * Sends single records to one topic in batches, one batch at a time per partition, so that records of a partition
  * stay in the order of their `send`. Calls may overlap. A batch whose outcome is unknown is written again, until it is
@@ -26,7 +31,7 @@ export interface BatchingProducer {
    * `not_acknowledged` (retry) when the producer was stopped before an answer came, `producer_stopped` (crash) after
    * that; after any other crash every further call rejects with it.
    */
-  send(make: () => OutgoingRecord): Promise<Appended>
+  send(make: () => RoutedRecord): Promise<Appended>
   /** Null when the next `send` goes ahead at once, else resolves when there is room. Keeps memory bounded. */
   room(): Promise<void> | null
   /** Resolves when every record sent before the call has been acknowledged or has failed. */
@@ -88,7 +93,7 @@ export function startBatchingProducer(options: BatchingProducerOptions): Started
   const abandoning = new AbortController()
 
   let bytesInFlight = 0
-  const waiting: { readonly make: () => OutgoingRecord; readonly ticket: Ticket }[] = []
+  const waiting: { readonly make: () => RoutedRecord; readonly ticket: Ticket }[] = []
   const waitingForRoom: (() => void)[] = []
 
   /** Records not settled yet by the flush that has to wait for them. */
@@ -131,15 +136,16 @@ export function startBatchingProducer(options: BatchingProducerOptions): Started
     }
   }
 
-  function admit(make: () => OutgoingRecord, ticket: Ticket): void {
-    let record: OutgoingRecord
+  function admit(make: () => RoutedRecord, ticket: Ticket): void {
+    let record: RoutedRecord
     try {
       record = make()
     } catch (error) {
       failTicket(ticket, error)
       return
     }
-    const lane = lanes[record.key === null ? sticky : partitionOfKey(record.key, lanes.length)] as Lane
+    const keyed = record.key === null ? sticky : partitionOfKey(record.key, lanes.length)
+    const lane = lanes[record.partition ?? keyed] as Lane
     const bytes = sizeOf(record)
     bytesInFlight += bytes
     const now = ticket.epoch < epoch ? Number.NEGATIVE_INFINITY : clock.monotonic()
