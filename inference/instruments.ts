@@ -13,6 +13,8 @@ const FILL = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1]
 export interface Instruments extends ScoreObserver, ServeObserver, VersionCacheObserver {
   /** What was released since the last call, for the stage's reports. */
   takeFacts(): Omit<ModelFacts, 'ready_epoch'>
+  /** The epoch that the log asks for, and the highest one that is loaded here: for long apart, a version cannot be loaded. */
+  epochs(asked: number, loaded: number): void
 }
 
 const noFacts = () => ({
@@ -48,6 +50,7 @@ export function createInstruments(metrics: Metrics): Instruments {
   const evictions = metrics.counter('millrace_model_evictions_total', 'Versions that had to make room', version)
   const loaded = metrics.gauge('millrace_models_loaded', 'Versions that are loaded', [])
   const memory = metrics.gauge('millrace_models_bytes', 'Memory that they take', [])
+  const epoch = metrics.gauge('millrace_rollout_epoch', 'Epoch that the log asks for, and that is loaded', ['state'])
   let facts = noFacts()
   let rows = 0
   let room = 0
@@ -95,6 +98,10 @@ export function createInstruments(metrics: Metrics): Instruments {
       rows = 0
       room = 0
       return taken
+    },
+    epochs(asked, ready) {
+      epoch.set(asked, { state: 'asked' })
+      epoch.set(ready, { state: 'loaded' })
     },
   }
 }

@@ -99,7 +99,12 @@ export async function startModels(context: StageContext, own: Settings, reader: 
   }
   return {
     scoring: { choice: pipeline.model, routes, clock, observer: { answered }, shadow, failed },
-    facts: () => ({ ...instruments.takeFacts(), ready_epoch: routes.readyEpoch() }),
+    facts() {
+      const { active = null, proposed = null } = routes.rollout() ?? {}
+      const ready = routes.readyEpoch()
+      instruments.epochs(proposed?.plan.epoch ?? active?.epoch ?? 0, ready)
+      return { ...instruments.takeFacts(), ready_epoch: ready }
+    },
     servedBy(hop) {
       started.hop = hop
     },
