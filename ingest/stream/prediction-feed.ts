@@ -17,17 +17,27 @@ export interface FedPrediction {
   readonly position: FeedPosition
 }
 
+/** To be iterated once. */
+export interface FeedSubscription extends AsyncIterable<FedPrediction> {
+  /** Where to resume behind what was taken: also moves over what the filter leaves out. */
+  position(): FeedPosition
+}
+
 /**
  * `<p>.predictions` as it grows, read once per process and without a group, for any number of subscribers. Predictions of a
- * partition come in their order; one behind the position is never left out.
+ * partition come in their order; one behind the position is never left out, and none comes twice.
  */
 export interface PredictionFeed {
+  /** Id of the topic that positions belong to. Rejects with `kafka_unavailable` (retry), `unknown_topic` (crash). */
+  generation(): Promise<string>
   /**
-   * Predictions that pass the filter from `from` (null = from now on). Ends when `signal` aborts. Throws `subscriber_too_slow`
-   * (reject) when more than its bound waits for a subscriber, after what it had before has been taken, and `position_lost`
-   * (reject) when the log does not reach back to `from`.
+   * Predictions that pass the filter from `from` (null = from now on), once it is known where that is. Partitions that `from`
+   * does not have are read from their beginning: they were added later. Rejects with `position_lost` (reject) when the log does
+   * not reach from there to here, `too_many_subscribers` (retry).
+   *
+   * Ends when `signal` aborts. Throws `subscriber_too_slow` (reject) when more than its bound waits for a subscriber, after what
+   * it had before has been taken, `position_lost` and `topic_recreated` (reject) when that happens meanwhile, and what ended
+   * the reading of the log.
    */
-  subscribe(filter: FeedFilter, from: FeedPosition | null, signal: AbortSignal): AsyncIterable<FedPrediction>
-  /** Now, by partition. */
-  position(): FeedPosition
+  subscribe(filter: FeedFilter, from: FeedPosition | null, signal: AbortSignal): Promise<FeedSubscription>
 }
