@@ -26,6 +26,8 @@ export interface FollowedControlLog extends ControlLog {
   readonly ended: Promise<void>
   /** Null while the log can be read; otherwise since when it cannot, and why. */
   problem(): string | null
+  /** When it was last read to its end, epoch ms: what was written later may not be known here. */
+  readonly readAt: number
 }
 
 const PARTITION = 0
@@ -150,6 +152,9 @@ export async function startControlLog(deps: ControlLogDeps): Promise<Started<Fol
         return feed.passedOver
       },
       problem: () => problem,
+      get readAt() {
+        return readAt
+      },
       ...{ latest, all, append, watch, ended },
     },
     async stop() {
