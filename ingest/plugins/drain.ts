@@ -1,0 +1,32 @@
+import type { Clock } from '../../infra/runtime/clock.ts'
+import type { Health } from '../../infra/runtime/http/ops-server.ts'
+import type { Started } from '../../infra/runtime/lifecycle/scope.ts'
+import type { Gateway } from '../http/request.ts'
+
+export interface Drain {
+  readonly health: Health
+  /** Answers to whoever still comes here say that the next request should not. */
+  readonly plugin: (app: Gateway) => void
+}
+
+/**
+ * The part that is stopped first, as it is started last: from then on the gateway is not ready and says `connection: close`, and goes
+ * on serving for `drainMs`, until load balancers have noticed.
+ */
+export function createDrain(options: { readonly drainMs: number; readonly clock: Clock }): Started<Drain> {
+  let isDraining = false
+  return {
+    value: {
+      health: { live: () => null, ready: () => (isDraining ? 'stopping' : null) },
+      plugin: (app) => {
+        app.addHook('onSend', async (_request, reply) => {
+          if (isDraining) reply.header('connection', 'close')
+        })
+      },
+    },
+    async stop() {
+      isDraining = true
+      await options.clock.sleep(options.drainMs)
+    },
+  }
+}

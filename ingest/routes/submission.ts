@@ -1,0 +1,131 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { MillraceError } from '../../infra/runtime/errors.ts'
+import { take } from '../app.ts'
+import { HttpProblem } from '../http/problem.ts'
+import type { Accepted, Intake } from '../intake/intake.ts'
+import type { Limits } from '../limits/limits.ts'
+import type { EventFormat, EventReader } from '../mapping/event-reader.ts'
+import { callerOf } from './own-pipeline.ts'
+
+export interface SubmissionDeps {
+  readonly reader: EventReader
+  readonly intake: Intake
+  readonly limits: Limits
+  readonly maxEvents: number
+  /** Whether the idempotency key becomes the event's id, or only saves a second way through Kafka. */
+  readonly keyBecomesId: boolean
+}
+
+export interface Submission {
+  /** At least one of them was accepted. */
+  readonly results: readonly Accepted[]
+  readonly several: boolean
+}
+
+const FORMATS: Readonly<Record<string, EventFormat>> = {
+  'application/json': 'json',
+  'application/x-ndjson': 'ndjson',
+  'application/avro': 'avro-container',
+  'application/vnd.millrace.avro': 'avro',
+}
+/** What RFC 9110 lets a header value have, without spaces at its ends. */
+const KEY = /^[!-~](?:[ -~]{0,198}[!-~])?$/
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/
+
+/** For the document: the same bodies wherever events (or labels) come in. */
+export function documentedBody(description: string, maxEvents: number) {
+  const record = { type: 'object', additionalProperties: true }
+  const binary = { schema: { type: 'string', format: 'binary' } }
+  return {
+    description,
+    content: {
+      'application/json': {
+        schema: { oneOf: [record, { type: 'array', items: record, minItems: 1, maxItems: maxEvents }] },
+      },
+      'application/x-ndjson': { schema: { type: 'string' } },
+      'application/avro': binary,
+      'application/vnd.millrace.avro': binary,
+    },
+  }
+}
+
+/** Reads the body, takes its events from the limits and brings them into Kafka. Throws when none of them was accepted. */
+export async function submitBody(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  deps: SubmissionDeps,
+): Promise<Submission> {
+  const { reader, intake, limits, maxEvents, keyBecomesId } = deps
+  const principal = callerOf(request)
+  const idempotencyKey = idempotencyKeyOf(request)
+  const { items, several } = reader.read(bodyOf(request), formatOf(request), {
+    idempotencyKey: keyBecomesId ? idempotencyKey : null,
+    headers: request.headers,
+    maxEvents,
+  })
+  const events = items.filter(({ ok }) => ok).length
+  if (events === 0) throw noneAccepted(items, several)
+  await take(limits, principal, { requests: 0, events, bytes: 0 }, reply)
+  const results = await submitted(intake, items, {
+    tenant: principal.tenant,
+    traceparent: traceparentOf(request),
+    idempotencyKey,
+  })
+  const accepted = results.filter(({ ok }) => ok).length
+  if (accepted === 0) throw noneAccepted(results, several)
+  request.acceptedEvents = accepted
+  if (results.some((result) => result.ok && result.repeated)) reply.header('idempotent-replayed', 'true')
+  return { results, several }
+}
+
+async function submitted(intake: Intake, ...[items, by]: Parameters<Intake['submit']>): Promise<readonly Accepted[]> {
+  try {
+    return await intake.submit(items, by)
+  } catch (error) {
+    if (error instanceof MillraceError && error.code === 'idempotency_key_reused') {
+      throw new HttpProblem(422, error.code, error.message, { cause: error })
+    }
+    throw error
+  }
+}
+
+function noneAccepted(
+  results: readonly ({ readonly ok: true } | Extract<Accepted, { ok: false }>)[],
+  several: boolean,
+): HttpProblem {
+  const errors = results.flatMap((result, index) => (result.ok ? [] : [{ index, ...result.problem }]))
+  const [first] = errors
+  if (first === undefined) return new HttpProblem(400, 'no_events', 'the body has no events')
+  if (several)
+    return new HttpProblem(400, 'invalid_events', `none of ${errors.length} can be accepted`, { members: { errors } })
+  return new HttpProblem(400, first.code, first.detail, { members: { errors } })
+}
+
+function bodyOf({ body }: FastifyRequest): Buffer {
+  if (Buffer.isBuffer(body)) return body
+  throw new HttpProblem(400, 'no_events', 'the request has no body')
+}
+
+function formatOf({ headers }: FastifyRequest): EventFormat {
+  const type = headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() ?? ''
+  const format = Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined
+  if (format !== undefined) return format
+  throw new HttpProblem(
+    415,
+    'unsupported_media_type',
+    `the content type must be one of ${Object.keys(FORMATS).join(', ')}`,
+  )
+}
+
+function idempotencyKeyOf({ headers }: FastifyRequest): string | null {
+  const key = headers['idempotency-key']
+  if (key === undefined) return null
+  if (typeof key === 'string' && KEY.test(key)) return key
+  throw new HttpProblem(400, 'invalid_idempotency_key', 'an Idempotency-Key is 1 to 200 printable ASCII characters')
+}
+
+/** What is no trace context is as good as none, as W3C has it. */
+function traceparentOf({ headers }: FastifyRequest): string | null {
+  const { traceparent } = headers
+  return typeof traceparent === 'string' && TRACEPARENT.test(traceparent) ? traceparent : null
+}

@@ -1,0 +1,71 @@
+import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import type { Gateway } from '../http/request.ts'
+import {
+  BODY_PROBLEMS,
+  CREDENTIAL_PROBLEMS,
+  IntakeHeaders,
+  LabelAccepted,
+  LabelsAccepted,
+  PipelineParams,
+  problems,
+} from '../http/schemas.ts'
+import type { Accepted } from '../intake/intake.ts'
+import { ownPipeline } from './own-pipeline.ts'
+import { documentedBody, type SubmissionDeps, submitBody } from './submission.ts'
+
+const MAX_LABELS = 1_000
+
+/** `POST /v1/pipelines/{pipeline}/labels`: 202 once they are in Kafka. Of several labels of one event the last one counts. */
+export function v1Labels(
+  deps: Omit<SubmissionDeps, 'maxEvents' | 'keyBecomesId'> & { readonly pipeline: CompiledPipeline },
+): (app: Gateway) => void {
+  const { pipeline } = deps
+  const submission: SubmissionDeps = { ...deps, maxEvents: MAX_LABELS, keyBecomesId: false }
+  return (app) => {
+    app.post(
+      '/v1/pipelines/:pipeline/labels',
+      {
+        config: {
+          scope: 'label',
+          documentedBody: documentedBody(`A label, or up to ${MAX_LABELS} of them.`, MAX_LABELS),
+        },
+        onRequest: ownPipeline(pipeline),
+        schema: {
+          operationId: 'sendLabels',
+          summary: 'Bring labels in',
+          tags: ['labels'],
+          params: PipelineParams,
+          headers: IntakeHeaders,
+          response: {
+            202: {
+              description: 'All are in Kafka. One label is answered by itself.',
+              content: { 'application/json': { schema: { anyOf: [LabelAccepted, LabelsAccepted] } } },
+            },
+            207: {
+              description: 'Some are in Kafka, others were refused.',
+              content: { 'application/json': { schema: LabelsAccepted } },
+            },
+            ...CREDENTIAL_PROBLEMS,
+            ...BODY_PROBLEMS,
+            ...problems(404, 422),
+          },
+        },
+      },
+      async (request, reply) => {
+        const { results, several } = await submitBody(request, reply, submission)
+        const [first] = results
+        if (!several && first?.ok === true) {
+          return reply.code(202).send({ event_id: first.id, repeated: first.repeated })
+        }
+        const accepted = results.filter(({ ok }) => ok).length
+        const refused = results.length - accepted
+        return reply.code(refused === 0 ? 202 : 207).send({ accepted, refused, results: results.map(itemBody) })
+      },
+    )
+  }
+}
+
+function itemBody(result: Accepted, index: number): LabelsAccepted['results'][number] {
+  if (!result.ok) return { index, status: 'refused', problem: result.problem }
+  return { index, status: 'accepted', event_id: result.id, repeated: result.repeated }
+}
