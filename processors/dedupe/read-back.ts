@@ -1,10 +1,15 @@
 import type { AvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import type { LogReader } from '../../infra/runtime/kafka/log-reader.ts'
 import { sliceAt } from '../../infra/runtime/kafka/record-batches/columns.ts'
+import { headerAt } from '../../infra/runtime/kafka/record-batches/record-headers.ts'
+import { TENANT_HEADER } from '../../schemas/headers.ts'
 import type { CompiledEvent } from '../../schemas/pipeline/compiled.ts'
 import { eventId } from '../compile/event-facts.ts'
 import type { EventRecord } from '../compile/step.ts'
+import { ownedId } from './recent-ids.ts'
 import type { WithoutRepeatsOptions } from './without-repeats.ts'
+
+const TENANT = Buffer.from(TENANT_HEADER)
 
 /** Reads the ids of a window from the events topic; what retention has taken is not there to be repeated. */
 export function createReadBack(deps: {
@@ -26,7 +31,10 @@ export function createReadBack(deps: {
       for (const [row, value] of values.entries()) {
         const decoded = events.decode(value)
         const id = decoded.ok ? eventId(event, decoded.record) : null
-        if (id !== null) yield { offset: records.offsets[row] as number, id }
+        if (id === null) continue
+        const { tenant } = event
+        const owner = 'fixed' in tenant ? tenant.fixed : (headerAt(records, row, TENANT)?.toString() ?? '')
+        yield { offset: records.offsets[row] as number, id: ownedId(owner, id) }
       }
     }
   }

@@ -4,10 +4,15 @@
  * again, here or in another process that read the window back, gets the same answer.
  */
 export interface RecentIds {
-  /** Whether the id is a repeat; notes it. Offsets ascend, but for those that come again. */
+  /** Whether the id (`ownedId`) is a repeat; notes it. Offsets ascend, but for those that come again. */
   isRepeat(offset: number, id: string): boolean
   /** Offsets below `from` that `isRepeat` needs to know and does not: read them, with `isRepeat`, before anything at or above `from`. */
   rewind(from: number): { readonly from: number; readonly to: number } | null
+}
+
+/** Ids are a tenant's own: those of another one repeat nothing. */
+export function ownedId(tenant: string, eventId: string): string {
+  return `${tenant}\n${eventId}`
 }
 
 interface Noted {

@@ -1,12 +1,12 @@
 import type { BatchHandler, EmittedColumns, Outcome, Rejection, Subject } from '../../infra/runtime/kafka/outcome.ts'
 import { pickSlices } from '../../infra/runtime/kafka/record-batches/columns.ts'
-import { createRecentIds, type RecentIds } from './recent-ids.ts'
+import { createRecentIds, ownedId, type RecentIds } from './recent-ids.ts'
 
 export interface WithoutRepeatsOptions {
   readonly window: number
   /** Header of a replayed dead letter: its id was seen before, and it counts all the same. */
   readonly replayOfHeader: string
-  /** Ids of the partition's events in [from, to), by offset; what has none is left out. */
+  /** Ids (`ownedId`) of the partition's events in [from, to), by offset; what has none is left out. */
   readonly readBack: (
     partition: number,
     range: { readonly from: number; readonly to: number },
@@ -14,10 +14,10 @@ export interface WithoutRepeatsOptions {
   ) => AsyncIterable<{ readonly offset: number; readonly id: string }>
 }
 
-type Fate = { readonly id: string | undefined; readonly give: (repeat: Rejection | null) => void }
+type Fate = { readonly subject: Subject | undefined; readonly give: (repeat: Rejection | null) => void }
 
 /**
- * The handler of events, but the second event of an id ends as `filtered: duplicate_event_id`. The ids are those that the
+ * The handler of events, but a tenant's second event of an id ends as `filtered: duplicate_event_id`. The ids are those that the
  * handler gives as the subjects of its outputs and rejections; a record without an id repeats nothing.
  */
 export function withoutRepeats(handler: BatchHandler, options: WithoutRepeatsOptions): BatchHandler {
@@ -29,16 +29,17 @@ export function withoutRepeats(handler: BatchHandler, options: WithoutRepeatsOpt
     return known
   }
 
-  function isRepeat({ batch }: Outcome, index: number, id: string | undefined): boolean {
-    if (id === undefined || id === '') return false
-    const repeat = recent(batch.partition).isRepeat(batch.offset(index), id)
+  function isRepeat({ batch }: Outcome, index: number, subject: Subject | undefined): boolean {
+    const { tenant = '', eventId = '' } = subject ?? {}
+    if (eventId === '') return false
+    const repeat = recent(batch.partition).isRepeat(batch.offset(index), ownedId(tenant, eventId))
     return repeat && batch.header(index, options.replayOfHeader) === null
   }
 
   /** Offsets have to ascend, whatever the order in which the handler decides. */
   function settle(outcome: Outcome, fates: ReadonlyMap<number, Fate>): void {
-    for (const [index, { id, give }] of [...fates].sort(([a], [b]) => a - b)) {
-      give(isRepeat(outcome, index, id) ? repeatOf(id) : null)
+    for (const [index, { subject, give }] of [...fates].sort(([a], [b]) => a - b)) {
+      give(isRepeat(outcome, index, subject) ? repeatOf(subject?.eventId) : null)
     }
   }
 
@@ -78,9 +79,8 @@ function holdBack(outcome: Outcome): {
 
   function hold(index: number, subject: Subject | undefined, give: Fate['give']): void {
     const before = fates.get(index)
-    const id = before?.id ?? subject?.eventId
     fates.set(index, {
-      id,
+      subject: before?.subject?.eventId === undefined ? subject : before.subject,
       give(repeat) {
         before?.give(repeat)
         // a record with several outputs is rejected once

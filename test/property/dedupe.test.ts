@@ -80,3 +80,25 @@ test('the second event of an id is filtered, in columns and one by one; a replay
   expect([...(rows?.sources ?? [])]).toEqual([0, 1, 3, 5])
   expect(sealed.emissions.get('out')).toEqual([])
 })
+
+test('an id of one tenant repeats none of another', async () => {
+  const owners = ['acme', 'zenith', 'acme']
+  const batch = memoryBatch({ topic: 'events', partition: 0, records: owners.map(() => ({ value: Buffer.from('x') })) })
+  const handler = withoutRepeats(
+    {
+      async handle([outcome]) {
+        for (const [index, tenant] of owners.entries()) {
+          outcome?.emit(index, 'out', null, Buffer.from('x'), { eventId: 'order-1', tenant })
+        }
+      },
+    },
+    { window: 100, replayOfHeader: 'millrace-replay-of', readBack: async function* () {} },
+  )
+  const outcome = openOutcome(batch, ['out'])
+  await handler.begin?.(0, 0, 0, new AbortController().signal)
+  await handler.handle([outcome])
+  const { rejections } = outcome.seal()
+  expect(rejections.map(([index, { reason, tenant }]) => [index, reason, tenant])).toEqual([
+    [2, 'duplicate_event_id', 'acme'],
+  ])
+})
