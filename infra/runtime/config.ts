@@ -78,6 +78,10 @@ export const integerVariable = (
   bounds: { readonly min: number; readonly max: number },
 ): Variable<number> => withDefault(name, about, String(fallback), integer(bounds.min, bounds.max))
 
+/** Any text but the empty one. */
+export const textVariable = (name: string, about: string, fallback: string): Variable<string> =>
+  withDefault(name, about, fallback, text)
+
 export const CONNECTIONS = {
   kafkaBrokers: withDefault(
     'KAFKA_BROKERS',

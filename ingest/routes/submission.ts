@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MillraceError } from '../../infra/runtime/errors.ts'
 import { take } from '../app.ts'
 import { HttpProblem } from '../http/problem.ts'
+import { traceparentOf } from '../http/traceparent.ts'
 import type { Accepted, Intake } from '../intake/intake.ts'
 import type { Limits } from '../limits/limits.ts'
 import type { EventFormat, EventReader } from '../mapping/event-reader.ts'
@@ -30,7 +31,6 @@ const FORMATS: Readonly<Record<string, EventFormat>> = {
 }
 /** What RFC 9110 lets a header value have, without spaces at its ends. */
 const KEY = /^[!-~](?:[ -~]{0,198}[!-~])?$/
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/
 
 /** For the document: the same bodies wherever events (or labels) come in. */
 export function documentedBody(description: string, maxEvents: number) {
@@ -68,7 +68,7 @@ export async function submitBody(
   await take(limits, principal, { requests: 0, events, bytes: 0 }, reply)
   const results = await submitted(intake, items, {
     tenant: principal.tenant,
-    traceparent: traceparentOf(request),
+    traceparent: traceparentOf(request.headers),
     idempotencyKey,
   })
   const accepted = results.filter(({ ok }) => ok).length
@@ -122,10 +122,4 @@ function idempotencyKeyOf({ headers }: FastifyRequest): string | null {
   if (key === undefined) return null
   if (typeof key === 'string' && KEY.test(key)) return key
   throw new HttpProblem(400, 'invalid_idempotency_key', 'an Idempotency-Key is 1 to 200 printable ASCII characters')
-}
-
-/** What is no trace context is as good as none, as W3C has it. */
-function traceparentOf({ headers }: FastifyRequest): string | null {
-  const { traceparent } = headers
-  return typeof traceparent === 'string' && TRACEPARENT.test(traceparent) ? traceparent : null
 }
