@@ -30,6 +30,7 @@ export interface TopicDeclaration {
 
 export const CONTROL_TOPIC = 'millrace.control'
 export const STAGE_METRICS_TOPIC = 'millrace.stage-metrics'
+export const GATEWAY_REQUESTS_TOPIC = 'millrace.gateway-requests'
 export const ALERTS_TOPIC = 'millrace.alerts'
 
 export interface PipelineTopicsInput {
@@ -120,6 +121,7 @@ export function pipelineTopics(pipeline: PipelineTopicsInput): readonly TopicDec
 export const SHARED_TOPICS: readonly TopicDeclaration[] = [
   shared(CONTROL_TOPIC, 'subject', -1),
   shared(STAGE_METRICS_TOPIC, 'stage', DAY_MS),
+  shared(GATEWAY_REQUESTS_TOPIC, 'pipeline', 30 * DAY_MS),
   shared(ALERTS_TOPIC, 'pipeline', 30 * DAY_MS),
 ]
 

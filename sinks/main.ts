@@ -4,10 +4,17 @@ import { readContract } from '../infra/runtime/stage-contracts.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import type { AvroSchema } from '../schemas/pipeline/compiled.ts'
-import { CONTROL_TOPIC, STAGE_METRICS_TOPIC, sharedGroup, stageTopic } from '../schemas/topics.ts'
+import {
+  CONTROL_TOPIC,
+  GATEWAY_REQUESTS_TOPIC,
+  STAGE_METRICS_TOPIC,
+  sharedGroup,
+  stageTopic,
+} from '../schemas/topics.ts'
 import { startLightAudit } from './audit/start-light-audit.ts'
 import { controlLogRows } from './clickhouse/control-log-rows.ts'
 import { deadLetterRows } from './clickhouse/dead-letter-rows.ts'
+import { gatewayRequestsRows } from './clickhouse/gateway-requests-rows.ts'
 import { labelRows } from './clickhouse/label-rows.ts'
 import { predictionRows } from './clickhouse/prediction-rows.ts'
 import { startSealedStageSink } from './clickhouse/sealed/start-sealed-sink.ts'
@@ -70,6 +77,13 @@ await runStage('sinks', SINKS, async (context, own) => {
     topic: STAGE_METRICS_TOPIC,
     contract: 'stage-metrics',
     rows: stageMetricsRows(name),
+    lingerMs: own.reportLingerMs,
+  })
+  await store({
+    input: 'gateway-requests',
+    topic: GATEWAY_REQUESTS_TOPIC,
+    contract: 'gateway-requests',
+    rows: gatewayRequestsRows(name),
     lingerMs: own.reportLingerMs,
   })
   await store({

@@ -118,6 +118,38 @@ export interface FeatureVector {
   readonly traceparent: string | null
 }
 
+/** Requests of one minute that one gateway process answered to one tenant, by one route and with one status. */
+export interface GatewayRequests {
+  /** Pipeline name. */
+  readonly pipeline: string
+  /** Process that reports. */
+  readonly instance: string
+  /** Numbers the records of an instance: a record that was written twice has the same one. */
+  readonly sequence: number
+  /** Start of the minute in which the requests were answered, by the gateway's clock. Milliseconds since 1970-01-01 UTC. */
+  readonly minute: number
+  /** Who asked, as the credential says; empty when nobody was let in. */
+  readonly tenant: string
+  /** Path of the route as it is declared; none when no route matched. */
+  readonly route: string
+  /** HTTP method. */
+  readonly method: string
+  /** HTTP status. */
+  readonly status: number
+  /** Requests answered. */
+  readonly requests: number
+  /** Events and labels accepted: they are in Kafka. */
+  readonly events: number
+  /** Bodies as they came over the wire, bytes. */
+  readonly request_bytes: number
+  /** Bodies of the answers, bytes. */
+  readonly response_bytes: number
+  /** Sum of the times from request to answer, ms. */
+  readonly took_ms: number
+  /** Requests by the time they took: the count at i (from 0) is of those up to 0.25 * 2^(i/2) ms that are not in one before; the last has the others too. */
+  readonly latency: readonly number[]
+}
+
 /** One event's prediction, with the features it was made from. */
 export interface Prediction {
   /** The id that the event's producer gave it. */

@@ -14,6 +14,7 @@ export type ColumnType =
   | 'Float32'
   | 'Float64'
   | 'Array(Float32)'
+  | 'Array(Int64)'
   | "DateTime64(3, 'UTC')"
 
 export const TIME = "DateTime64(3, 'UTC')"

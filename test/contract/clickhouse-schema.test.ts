@@ -67,6 +67,9 @@ test('migrations run once, and in any number of migrators at once', async () => 
     'alerts',
     'control_log',
     'dead_letters',
+    'gateway_latency',
+    'gateway_requests',
+    'gateway_usage',
     'labels',
     'predictions',
     'schema_migrations',
@@ -93,7 +96,7 @@ test('every table deduplicates inserts by token, and no row depends on when it w
   const tables = await database.client.rows<{ name: string; ddl: string }>(
     "SELECT name, create_table_query AS ddl FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'",
   )
-  expect(tables).toHaveLength(8)
+  expect(tables).toHaveLength(9)
   for (const { name, ddl } of tables) {
     expect(ddl, name).toMatch(/non_replicated_deduplication_window = [1-9]/)
     expect(ddl, name).not.toMatch(/\bnow\w*\(/i)

@@ -4,6 +4,7 @@ import { loadPipeline } from '../../../schemas/pipeline/load.ts'
 import {
   CONTROL_TOPIC,
   consumerGroup,
+  GATEWAY_REQUESTS_TOPIC,
   STAGE_METRICS_TOPIC,
   sharedGroup,
   stageTopic,
@@ -84,6 +85,7 @@ function readersOf(pipeline: CompiledPipeline): readonly Reader[] {
     ...(label === null ? [] : [['sinks.labels', label.topic] satisfies [string, string]]),
     ['sinks.dead-letters', stageTopic(name, 'dead-letters')],
     ['sinks.stage-metrics', STAGE_METRICS_TOPIC],
+    ['sinks.gateway-requests', GATEWAY_REQUESTS_TOPIC],
     ...tables.map((table): [string, string] => [`sinks.${table.name}`, tableTopic(name, table.name)]),
   ]
   const { clickhouseDatabase } = commandConnections(process.env).settings

@@ -1,5 +1,12 @@
 import type { AvroSchema, CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
-import { ALERTS_TOPIC, CONTROL_TOPIC, STAGE_METRICS_TOPIC, stageTopic, valueSubject } from '../../../schemas/topics.ts'
+import {
+  ALERTS_TOPIC,
+  CONTROL_TOPIC,
+  GATEWAY_REQUESTS_TOPIC,
+  STAGE_METRICS_TOPIC,
+  stageTopic,
+  valueSubject,
+} from '../../../schemas/topics.ts'
 import type { SchemaRegistry } from '../../runtime/avro/schema-registry.ts'
 import { readContract } from '../../runtime/stage-contracts.ts'
 
@@ -28,6 +35,7 @@ async function subjectsOf(pipeline: CompiledPipeline): Promise<readonly (readonl
     [stageTopic(pipeline.name, 'dead-letters'), 'dead-letter'],
     [CONTROL_TOPIC, 'control-entry'],
     [STAGE_METRICS_TOPIC, 'stage-metrics'],
+    [GATEWAY_REQUESTS_TOPIC, 'gateway-requests'],
     [ALERTS_TOPIC, 'alert'],
   ]
   const ours = contracts.map(async ([topic, contract]) => [valueSubject(topic), await readContract(contract)] as const)
