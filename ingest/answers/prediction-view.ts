@@ -24,18 +24,18 @@ export const VIEWED_FIELDS = [
 
 export type ViewedPrediction = Pick<Prediction, (typeof VIEWED_FIELDS)[number]>
 
-/** A prediction from that partition of `<p>.predictions`, which is the partition of its event. Null for one of a shadow. */
+/** A prediction from that partition of `<p>.predictions`, which is the partition of its event. Null for one of a shadow, or whose times are none. */
 export function predictionView(
   pipeline: string,
   partition: number,
   prediction: ViewedPrediction,
 ): PredictionView | null {
-  const { role } = prediction
-  if (role === 'shadow') return null
+  const { role, ingested_at, event_time, scored_at } = prediction
+  if (role === 'shadow' || !(isTime(ingested_at) && isTime(event_time) && isTime(scored_at))) return null
   return {
-    request_id: formatRequestId(pipeline, prediction.ingested_at, partition, prediction.origin_offset),
+    request_id: formatRequestId(pipeline, ingested_at, partition, prediction.origin_offset),
     event_id: prediction.event_id,
-    event_time: isoTime(prediction.event_time),
+    event_time: isoTime(event_time),
     model: prediction.model,
     model_version: prediction.model_version,
     model_digest: prediction.model_digest,
@@ -46,13 +46,19 @@ export function predictionView(
     degraded: prediction.degraded,
     answer: prediction.answer,
     provider: prediction.provider,
-    scored_at: isoTime(prediction.scored_at),
+    scored_at: isoTime(scored_at),
   }
 }
 
 /** JSON has no NaN and no infinity. */
 function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null
+}
+
+const LAST_TIME = 8.64e15
+
+function isTime(epochMs: number): boolean {
+  return Math.abs(epochMs) <= LAST_TIME
 }
 
 function isoTime(epochMs: number): string {

@@ -1,4 +1,4 @@
-import type { FeedPosition } from './prediction-feed.ts'
+import type { FeedPlace, FeedPosition } from './prediction-feed.ts'
 
 /*
  * A position as the text of an event's id:
@@ -11,11 +11,6 @@ import type { FeedPosition } from './prediction-feed.ts'
 const VERSION = '1'
 const PATTERN = /^1\.([0-9a-f]{32})\.([0-9a-z]{1,11}(?:-[0-9a-z]{1,11})*)$/
 
-export interface PositionId {
-  readonly generation: string
-  readonly position: FeedPosition
-}
-
 /** `position` has every partition from 0; `generation` is a UUID. */
 export function formatPositionId(generation: string, position: FeedPosition): string {
   let offsets = ''
@@ -26,7 +21,7 @@ export function formatPositionId(generation: string, position: FeedPosition): st
 }
 
 /** Null when the text is not the id of a position. */
-export function parsePositionId(text: string): PositionId | null {
+export function parsePositionId(text: string): FeedPlace | null {
   const [, digits = '', list = ''] = PATTERN.exec(text) ?? []
   if (digits === '') return null
   const offsets = list.split('-').map((offset) => Number.parseInt(offset, 36))
