@@ -250,7 +250,8 @@ const REFUSALS = {
   504: 'It did not come in time.',
 } as const
 
-type Refusal = keyof typeof REFUSALS
+/** A status that a problem may have. */
+export type Refusal = keyof typeof REFUSALS
 
 interface RefusalResponse {
   readonly description: string
