@@ -1,4 +1,5 @@
 import { integerVariable, textVariable } from '../infra/runtime/config.ts'
+import { ACCESS } from './access/config.ts'
 
 const port = (name: string, about: string, fallback: number) =>
   integerVariable(name, `${about}; 0 = any free one`, fallback, { min: 0, max: 65_535 })
@@ -68,4 +69,11 @@ export const INGEST = {
     min: 1,
     max: 1_000_000,
   }),
+  usageIntervalMs: integerVariable(
+    'MILLRACE_GATEWAY_USAGE_MS',
+    'How often what was asked of the gateway is written down for analytics, ms',
+    5_000,
+    { min: 100, max: 300_000 },
+  ),
+  ...ACCESS,
 } as const

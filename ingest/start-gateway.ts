@@ -31,7 +31,7 @@ export interface GatewayParts {
   readonly intakes: Intakes
   readonly answers: Answers
   readonly readers: { readonly events: EventReader; readonly labels: EventReader | null }
-  readonly control: Pick<FollowedControlLog, 'latest' | 'problem'>
+  readonly control: FollowedControlLog
   /** Ready while these are. */
   readonly dependencies: Health
   /** Come before the routes. */
