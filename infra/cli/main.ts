@@ -5,12 +5,14 @@ import { register as registerAudit } from './commands/audit.ts'
 import { register as registerDlq } from './commands/dlq.ts'
 import { register as registerDoctor } from './commands/doctor.ts'
 import { register as registerGenerate } from './commands/generate.ts'
+import { register as registerKey } from './commands/key.ts'
 import { register as registerLint } from './commands/lint.ts'
 import { register as registerMigrate } from './commands/migrate.ts'
 import { register as registerModel } from './commands/model.ts'
 import { register as registerNew } from './commands/new.ts'
 import { register as registerPositions } from './commands/positions.ts'
 import { register as registerSchemas } from './commands/schemas.ts'
+import { register as registerTenant } from './commands/tenant.ts'
 import { register as registerTest } from './commands/test.ts'
 import { register as registerTopics } from './commands/topics.ts'
 import { register as registerUp } from './commands/up.ts'
@@ -30,6 +32,8 @@ for (const register of [
   registerDlq,
   registerPositions,
   registerModel,
+  registerTenant,
+  registerKey,
 ]) {
   register(program)
 }
