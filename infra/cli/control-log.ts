@@ -10,8 +10,11 @@ import { patiently } from './patiently.ts'
 const PATIENCE_MS = 20_000
 
 /** The control log as it is now, for a command that reads or changes it; followed until the work is done. */
-export async function withControlLog<T>(work: (log: ControlLog) => Promise<T>): Promise<T> {
-  const { settings, registry } = commandConnections(process.env)
+export async function withControlLog<T>(
+  work: (log: ControlLog) => Promise<T>,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<T> {
+  const { settings, registry } = commandConnections(env)
   const { connections: brokers, reader } = logConnections(settings)
   const logger = createLogger('warn', { command: 'millrace' }, 'stderr')
   const deps = { clock: systemClock, logger }

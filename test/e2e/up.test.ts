@@ -14,8 +14,8 @@ let ports: readonly number[] = []
 let env: NodeJS.ProcessEnv = {}
 
 beforeAll(async () => {
-  ports = await freePorts(5)
-  const [kafka, controller, registry, redis, clickhouse] = ports.map(String)
+  ports = await freePorts(7)
+  const [kafka, controller, registry, redis, clickhouse, gateway, admin] = ports.map(String)
   env = {
     MILLRACE_DATA: HOME,
     MILLRACE_COMPONENTS: path.resolve(import.meta.dirname, '../../.millrace/components'),
@@ -24,6 +24,8 @@ beforeAll(async () => {
     MILLRACE_REGISTRY_PORT: registry,
     MILLRACE_REDIS_PORT: redis,
     MILLRACE_CLICKHOUSE_PORT: clickhouse,
+    MILLRACE_GATEWAY_PORT: gateway,
+    MILLRACE_ADMIN_PORT: admin,
     KAFKA_BROKERS: undefined,
     SCHEMA_REGISTRY_URL: undefined,
     REDIS_URL: undefined,

@@ -5,6 +5,7 @@ import { patiently } from '../../infra/cli/patiently.ts'
 import { type Account, account, type RunMarks } from '../../infra/cli/up/accounting.ts'
 import { markRun } from '../../infra/cli/up/run-marks.ts'
 import { createProcesses, deployPipeline, type StageName } from '../../infra/cli/up/start-pipeline.ts'
+import { freePorts } from '../../infra/local/ports.ts'
 import { createSupervisor, type SupervisedProcess } from '../../infra/local/supervisor.ts'
 import { type ClickHouseClient, createClickHouse } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { clickHouseConfig } from '../../infra/runtime/config.ts'
@@ -20,6 +21,8 @@ export interface RunningPipeline {
   readonly admin: KafkaAdmin
   readonly clickhouse: ClickHouseClient
   readonly marks: RunMarks
+  /** Of the gateway, e.g. `http://127.0.0.1:41234`, once it runs. */
+  readonly gatewayUrl: string
   /** The last that was started under the name. */
   stage(name: StageName): SupervisedProcess
   startStage(name: StageName): SupervisedProcess
@@ -50,7 +53,13 @@ export async function runPipeline(
   const marks = await patiently('marking', () => markRun(pipeline, connections.kafka, admin.value), patience)
   const supervisor = createSupervisor()
   onTestFinished(() => supervisor.stop())
-  const processes = createProcesses(pipeline, { env, supervisor }, { logDir: path.join(LOGS, pipeline.name) })
+  const [gateway = 0, gatewayAdmin = 0] = await freePorts(2)
+  const ports = { MILLRACE_GATEWAY_PORT: String(gateway), MILLRACE_ADMIN_PORT: String(gatewayAdmin) }
+  const processes = createProcesses(
+    pipeline,
+    { env: { ...env, ...ports }, supervisor },
+    { logDir: path.join(LOGS, pipeline.name) },
+  )
   const stages = new Map<string, SupervisedProcess>()
   const startStages = (): void => {
     for (const stage of processes.startStages()) stages.set(stage.name, stage)
@@ -62,6 +71,7 @@ export async function runPipeline(
     admin: admin.value,
     clickhouse,
     marks,
+    gatewayUrl: `http://127.0.0.1:${gateway}`,
     startStages,
     stage(name) {
       const stage = stages.get(name)

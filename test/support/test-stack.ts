@@ -3,6 +3,8 @@ import path from 'node:path'
 import { freePorts } from '../../infra/local/ports.ts'
 import { type Stack, startStack } from '../../infra/local/stack.ts'
 
+/** Several pipelines run on one stack, each with a gateway. */
+const ANY_PORT = { MILLRACE_GATEWAY_PORT: '0', MILLRACE_ADMIN_PORT: '0', MILLRACE_GATEWAY_DRAIN_MS: '0' }
 const RUNS = path.resolve(import.meta.dirname, '../../.millrace/test')
 
 /**
@@ -18,7 +20,7 @@ export async function startTestStack(): Promise<{ readonly value: Stack; stop():
   const settings = { home, dataDir, logDir: path.join(home, 'logs'), ports, external: {} }
   const stack = await startStack(settings, { onProgress: () => {} })
   return {
-    value: stack.value,
+    value: { ...stack.value, env: { ...stack.value.env, ...ANY_PORT } },
     async stop() {
       await stack.stop()
       rmSync(dataDir, { recursive: true, force: true })

@@ -16,6 +16,7 @@ import { parseReplayLine, type ReplayDone } from '../../sample/replay/progress.t
 import { commandConnections } from '../connections.ts'
 import { patiently } from '../patiently.ts'
 import { account, type RunMarks } from './accounting.ts'
+import { developmentKey, type GatewayPlace, gatewayPlace, howToAsk } from './gateway.ts'
 import { howToQuery } from './how-to-query.ts'
 import { markRun } from './run-marks.ts'
 import { settleRun } from './settle-run.ts'
@@ -59,6 +60,7 @@ export async function runUp(options: UpOptions): Promise<number> {
     const settings = readStackSettings(process.env)
     // data under a stack that runs would be gone, and the stack with it
     await requireFreeStackPorts(settings)
+    const gateway = await gatewayPlace(process.env)
     if (options.fresh) wipe(settings, view)
     await setUpComponents(settings)
     view.say(`Starting ${pipeline.name} from ${options.folder}`)
@@ -81,8 +83,14 @@ export async function runUp(options: UpOptions): Promise<number> {
     })
     const mark = (): Promise<RunMarks> => markRun(pipeline, connections.kafka, admin)
     const marks = await patiently('noting where the topics end', mark, patience)
-    const run: Run = { options, pipeline, stack, settings, admin, clickhouse, marks, view, signal: stopping.signal }
+    const env = { ...process.env, ...stack.env }
+    const makeKey = (): Promise<string> => developmentKey(pipeline, env)
+    // who may use somebody else's brokers is not for us to say
+    const key = settings.external.kafka === undefined ? await patiently('making a key', makeKey, patience) : null
+    const signal = stopping.signal
+    const run: Run = { options, pipeline, stack, settings, gateway, admin, clickhouse, marks, view, signal }
     for (const line of howToQuery(pipeline, stack.env)) view.say(line)
+    for (const line of howToAsk(pipeline, gateway, key)) view.say(line)
     return await watchRun(run)
   } finally {
     view.end()
@@ -98,6 +106,7 @@ interface Run {
   readonly pipeline: CompiledPipeline
   readonly stack: Stack
   readonly settings: StackSettings
+  readonly gateway: GatewayPlace
   readonly admin: KafkaAdmin
   readonly clickhouse: ClickHouseClient
   readonly marks: RunMarks
@@ -113,9 +122,9 @@ function wipe(settings: StackSettings, view: View): void {
 
 /** Starts stages and replay, shows how they do, and with `--exit` waits until all is accounted for. */
 async function watchRun(run: Run): Promise<number> {
-  const { options, pipeline, stack, settings, view, signal } = run
+  const { options, pipeline, stack, settings, gateway, view, signal } = run
   const { supervisor } = stack
-  const env = { ...stack.env, ...(options.allowSingleReplica ? ALLOW_SINGLE_REPLICA : {}) }
+  const env = { ...stack.env, ...gateway.env, ...(options.allowSingleReplica ? ALLOW_SINGLE_REPLICA : {}) }
   const processes = createProcesses(pipeline, { supervisor, env }, settings)
   processes.startStages({ fused: options.fused })
   let status = ''
