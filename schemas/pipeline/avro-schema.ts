@@ -5,18 +5,31 @@ const PRIMITIVES = ['null', 'boolean', 'int', 'long', 'float', 'double', 'bytes'
 type Primitive = (typeof PRIMITIVES)[number]
 
 export type AvroType =
-  | { readonly kind: 'primitive'; readonly type: Primitive; readonly logicalType: string | null }
+  | {
+      readonly kind: 'primitive'
+      readonly type: Primitive
+      readonly logicalType: string | null
+      readonly decimal?: Decimal
+    }
   | { readonly kind: 'enum'; readonly name: string; readonly symbols: readonly string[] }
-  | { readonly kind: 'fixed'; readonly name: string }
+  | { readonly kind: 'fixed'; readonly name: string; readonly size: number; readonly decimal?: Decimal }
   | { readonly kind: 'array'; readonly items: AvroType }
   | { readonly kind: 'map'; readonly values: AvroType }
   | { readonly kind: 'union'; readonly branches: readonly AvroType[] }
   | AvroRecord
 
+/** Of bytes or a fixed with logicalType decimal: the unscaled value is the number times 10^scale. */
+export interface Decimal {
+  readonly precision: number
+  readonly scale: number
+}
+
 export interface AvroField {
   readonly name: string
   readonly type: AvroType
   readonly doc: string | null
+  /** As the schema's JSON has it; undefined = the field has none. */
+  readonly default?: unknown
 }
 
 export interface AvroRecord {
@@ -90,7 +103,11 @@ function parseType(json: unknown, path: string, namespace: string, named: Map<st
     }
     case 'fixed': {
       const name = fullName(json, path, namespace)
-      return register(named, name, path, { kind: 'fixed', name })
+      const size = json['size']
+      if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
+        throw new AvroSchemaError(at(path, 'size'), 'a fixed needs a size, a whole number of bytes')
+      }
+      return register(named, name, path, { kind: 'fixed', name, size, ...decimalOf(json) })
     }
     case 'array':
       return { kind: 'array', items: parseType(json['items'], at(path, 'items'), namespace, named) }
@@ -99,11 +116,28 @@ function parseType(json: unknown, path: string, namespace: string, named: Map<st
     default: {
       const logicalType = json['logicalType']
       if (typeof type === 'string' && isPrimitive(type)) {
-        return { kind: 'primitive', type, logicalType: typeof logicalType === 'string' ? logicalType : null }
+        const decimal = type === 'bytes' ? decimalOf(json) : {}
+        return {
+          kind: 'primitive',
+          type,
+          logicalType: typeof logicalType === 'string' ? logicalType : null,
+          ...decimal,
+        }
       }
       return parseType(type, path, namespace, named)
     }
   }
+}
+
+/** Nothing for a decimal that makes no sense: as Avro has it, such a one is plain bytes. */
+function decimalOf(json: Json): { readonly decimal?: Decimal } {
+  const { logicalType, precision, scale = 0 } = json
+  if (logicalType !== 'decimal' || !isCount(precision) || !isCount(scale)) return {}
+  return precision > 0 && scale <= precision ? { decimal: { precision, scale } } : {}
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
 function reference(name: string, path: string, namespace: string, named: Map<string, AvroType>): AvroType {
@@ -133,7 +167,8 @@ function parseRecord(json: Json, path: string, namespace: string, named: Map<str
     if (seen.has(fieldName)) throw new AvroSchemaError(at(where, 'name'), `the field ${fieldName} is there twice`)
     seen.add(fieldName)
     const type = parseType(field['type'], at(where, 'type'), inner, named)
-    fields.push({ name: fieldName, type, doc: text(field['doc']) })
+    const given = field['default'] === undefined ? {} : { default: field['default'] }
+    fields.push({ name: fieldName, type, doc: text(field['doc']), ...given })
   })
   return record
 }

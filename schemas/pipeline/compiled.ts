@@ -20,6 +20,20 @@ export interface CompiledPipeline {
   readonly featureSet: FeatureSet
   readonly model: CompiledModelChoice
   readonly label: CompiledLabel | null
+  /** Null: events come over HTTP as the schema has them. */
+  readonly http: CompiledHttpMapping | null
+}
+
+/** What the gateway makes of a request before it is an event. */
+export interface CompiledHttpMapping {
+  /** The event's member `from` is the field `to`. */
+  readonly rename: readonly { readonly from: string; readonly to: string }[]
+  /** Values of fields that no request may give. */
+  readonly constants: readonly { readonly field: string; readonly value: Scalar }[]
+  /** Members of the event that are left out. */
+  readonly drop: readonly string[]
+  /** Request headers, in lower case, that fields are taken from. */
+  readonly headers: readonly { readonly header: string; readonly field: string }[]
 }
 
 export interface CompiledEvent {

@@ -166,6 +166,20 @@ export interface LabelDefinition<Label> {
   readonly value: (label: Label) => number | boolean | string | null
 }
 
+/** What the gateway makes of a request before it is an event of the schema. */
+export interface HttpDefinition<Event> {
+  readonly payload?: {
+    /** Other names that clients have for fields: `{ deviceId: 'device_id' }`. Either name is understood, not both. */
+    readonly rename?: { readonly [from: string]: FieldOf<Event> }
+    /** Values of fields that no request may give. */
+    readonly constant?: { readonly [Field in keyof Event]?: Event[Field] & Scalar }
+    /** Members that clients send and the schema does not have; what is neither is refused. */
+    readonly drop?: readonly string[]
+  }
+  /** Request headers that fields are taken from, and from nowhere else: `{ 'x-device-id': 'device_id' }`. */
+  readonly headers?: { readonly [header: string]: FieldOf<Event> }
+}
+
 export interface PipelineDefinition<Records extends PipelineRecords> {
   /** Begins its topics' names: lower-case letters, digits and dashes. */
   readonly name: string
@@ -181,6 +195,8 @@ export interface PipelineDefinition<Records extends PipelineRecords> {
   readonly features: { readonly [name: string]: Feature<Records['event'], Records['tables']> }
   readonly model: ModelDefinition
   readonly label?: LabelDefinition<NonNullable<Records['label']>>
+  /** How events come over HTTP. Default: as the schema has them. */
+  readonly http?: HttpDefinition<Records['event']>
 }
 
 export function definePipeline<Records extends PipelineRecords>(

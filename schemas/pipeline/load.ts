@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { AvroSchemaError, parseRecordSchema } from './avro-schema.ts'
 import { compileEvent, compileLabel, compileModelChoice, compileTables, type LoadedSchema } from './compile-event.ts'
 import { compileChecks, compileFeatures } from './compile-features.ts'
+import { compileHttp } from './compile-http.ts'
 import type { AvroSchema, CompiledPipeline } from './compiled.ts'
 import { type Cursor, cursor } from './cursor.ts'
 import { featureSetOf } from './feature-set.ts'
@@ -46,7 +47,7 @@ export function compilePipeline(
   const problems: Problem[] = []
   const root = cursor(definition, '', reportTo(problems, file))
   const schemaOf = schemaReader(folder, problems)
-  const optional = ['tables', 'validate', 'dedupe', 'label'] as const
+  const optional = ['tables', 'validate', 'dedupe', 'label', 'http'] as const
   const required = ['name', 'event', 'features', 'model'] as const
   const top = root.object<(typeof required)[number] | (typeof optional)[number]>(required, optional)
   const name = top === null ? null : readName(top.name)
@@ -57,6 +58,7 @@ export function compilePipeline(
   const checks = top === null || event === null ? [] : compileChecks(top.validate, event.record)
   const dedupe = top?.dedupe.given ? compileDedupe(top.dedupe) : null
   const features = top === null || event === null ? [] : compileFeatures(top.features, event.record, tables)
+  const http = top?.http.given && event !== null ? compileHttp(top.http, event) : null
   if (problems.length > 0 || name === null || event === null || model === null) throw new PipelineError(problems)
   return Object.freeze({
     name,
@@ -69,6 +71,7 @@ export function compilePipeline(
     featureSet: featureSetOf(features.map((feature) => ({ name: feature.name, ...feature.type }))),
     model,
     label: label?.compiled ?? null,
+    http,
   })
 }
 
