@@ -51,3 +51,41 @@ export function finishedRequestKey(
 ): string {
   return `${base(pipeline, 'requests')}:${what}:${tenant}:${keyDigest}`
 }
+
+/**
+ * Answers to events, for gateways. A copy for a while: what is not here any more is in ClickHouse. All of a pipeline's keys are on one
+ * cluster slot.
+ *
+ *   millrace:{<pipeline>}:answer:<partition>.<offset>     how the event at these coordinates ended (stored-answer.ts)
+ *   millrace:{<pipeline>}:event:<tenant>/<event id>       "<partition>.<offset>" of the event with that id that was answered last; never
+ *                                                         one that was left out as another's repetition
+ *   millrace:{<pipeline>}:waits:<partition>.<offset>      id of the gateway where a request waits for that answer
+ *   millrace:{<pipeline>}:gateway:<gateway id>            channel: coordinates whose answers are there now
+ *
+ * Nothing is missed between them: a gateway writes `waits` before it reads `answer`, and whoever writes `answer` reads `waits` after
+ * it; Redis puts these four in one order, so at least one of the two finds what the other has written.
+ */
+export function answerKeysPrefix(pipeline: string): string {
+  return `millrace:{${pipeline}}:`
+}
+
+/** Of an event in its topic, as keys and messages spell them. */
+export function coordinatesText(partition: number, offset: number): string {
+  return `${partition}.${offset}`
+}
+
+export function answerKey(pipeline: string, coordinates: string): string {
+  return `${answerKeysPrefix(pipeline)}answer:${coordinates}`
+}
+
+export function eventAnswerKey(pipeline: string, tenant: string, eventId: string): string {
+  return `${answerKeysPrefix(pipeline)}event:${tenant}/${eventId}`
+}
+
+export function waitsKey(pipeline: string, coordinates: string): string {
+  return `${answerKeysPrefix(pipeline)}waits:${coordinates}`
+}
+
+export function gatewayChannel(pipeline: string, gatewayId: string): string {
+  return `${answerKeysPrefix(pipeline)}gateway:${gatewayId}`
+}

@@ -35,6 +35,12 @@ export const SINKS = {
     200,
     { min: 10, max: 60_000 },
   ),
+  resultsTtlMs: integerVariable(
+    'MILLRACE_RESULTS_TTL_MS',
+    'How long answers stay in Redis for gateways, ms; 0 = they do not get there, and gateways ask ClickHouse',
+    300_000,
+    { min: 0, max: 86_400_000 },
+  ),
   auditIntervalMs: integerVariable(
     'MILLRACE_AUDIT_INTERVAL_MS',
     'How often what was stored is checked against the events, ms',

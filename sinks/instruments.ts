@@ -2,6 +2,7 @@ import type { Logger } from '../infra/runtime/telemetry/logger.ts'
 import type { Metrics } from '../infra/runtime/telemetry/metrics.ts'
 import type { SealedSinkObserver } from './clickhouse/sealed/sealed-observer.ts'
 import type { TableWriterDeps } from './online/table-writer.ts'
+import type { ResultsObserver } from './results/results-loop.ts'
 
 const INSERT_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 const LATENCY_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3_600]
@@ -38,5 +39,32 @@ export function createInstruments(
     wroteTable(table, count) {
       rows.add(count, { store: 'redis', table })
     },
+  }
+}
+
+/** What becomes of answers on their way to gateways: a line when they begin to wait for Redis, and when they go on. */
+export function resultsInstruments(metrics: Metrics, logger: Logger): (input: string) => ResultsObserver {
+  const answers = metrics.counter('millrace_results_answers_total', 'Answers written to Redis', ['input'])
+  const passed = metrics.counter('millrace_results_passed_total', 'Records that are no answer, or an old one', [
+    'input',
+  ])
+  const notified = metrics.counter('millrace_results_notified_total', 'Waiting requests that were told', ['input'])
+  const retries = metrics.counter('millrace_results_retries_total', 'Rounds tried again', ['input', 'code'])
+  return (input) => {
+    let waitsFor: string | null = null
+    return {
+      stored(round) {
+        if (waitsFor !== null) logger.info({ input }, 'answers go to Redis again')
+        waitsFor = null
+        answers.add(round.answers, { input })
+        passed.add(round.passed, { input })
+        notified.add(round.notified, { input })
+      },
+      retrying({ code, message, attempt }) {
+        retries.add(1, { input, code })
+        if (waitsFor !== code) logger.warn({ input, code, message, attempt }, 'answers wait')
+        waitsFor = code
+      },
+    }
   }
 }

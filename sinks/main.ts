@@ -21,8 +21,9 @@ import { startSealedStageSink } from './clickhouse/sealed/start-sealed-sink.ts'
 import { stageMetricsRows } from './clickhouse/stage-metrics-rows.ts'
 import type { RowKind } from './clickhouse/stored-row.ts'
 import { SINKS } from './config.ts'
-import { createInstruments } from './instruments.ts'
+import { createInstruments, resultsInstruments } from './instruments.ts'
 import { startTables } from './online/start-tables.ts'
+import { startResults } from './results/start-results.ts'
 
 interface Stored<T> {
   readonly input: string
@@ -94,5 +95,6 @@ await runStage('sinks', SINKS, async (context, own) => {
     rows: controlLogRows,
   })
   if (pipeline.tables.length > 0) await startTables(context, { ...own, limits, hopObserver, observer })
+  await startResults(context, { ...own, limits, observer: resultsInstruments(metrics, logger) })
   await startLightAudit(context, { clickhouse, intervalMs: own.auditIntervalMs })
 })

@@ -86,6 +86,8 @@ function readersOf(pipeline: CompiledPipeline): readonly Reader[] {
     ['sinks.dead-letters', stageTopic(name, 'dead-letters')],
     ['sinks.stage-metrics', STAGE_METRICS_TOPIC],
     ['sinks.gateway-requests', GATEWAY_REQUESTS_TOPIC],
+    ['sinks.results.predictions', stageTopic(name, 'predictions')],
+    ['sinks.results.dead-letters', stageTopic(name, 'dead-letters')],
     ...tables.map((table): [string, string] => [`sinks.${table.name}`, tableTopic(name, table.name)]),
   ]
   const { clickhouseDatabase } = commandConnections(process.env).settings

@@ -30,7 +30,7 @@ export interface RedisClient {
   /** All of it in one round trip, in order, each for itself. When it rejects, some of it may have happened. */
   writeMany(writes: readonly (RedisWrite | RedisPublish)[]): Promise<void>
   /** Runs a Lua script atomically; Redis keeps it by its hash. What it returns, as Redis says it. */
-  evaluate(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>
+  evaluate(script: string, keys: readonly string[], args: readonly (string | number | Buffer)[]): Promise<unknown>
   /**
    * Hears what is published on a channel from now on, over a connection of its own that comes back by itself; what is published
    * while it is away is not heard. Must not throw. Answers how to end it.
