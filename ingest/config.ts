@@ -69,6 +69,12 @@ export const INGEST = {
     min: 1,
     max: 1_000_000,
   }),
+  replicas: integerVariable(
+    'MILLRACE_GATEWAY_REPLICAS',
+    'Gateways that share the limits: each grants its part of them while Redis is away',
+    1,
+    { min: 1, max: 1_000 },
+  ),
   usageIntervalMs: integerVariable(
     'MILLRACE_GATEWAY_USAGE_MS',
     'How often what was asked of the gateway is written down for analytics, ms',

@@ -1,14 +1,18 @@
 import type { Compiled } from '../infra/runtime/config.ts'
 import { startControlLog } from '../infra/runtime/control/start-control-log.ts'
 import { connectRedis, type RedisClient } from '../infra/runtime/redis/redis-client.ts'
+import { once } from '../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
+import type { AvroSchema } from '../schemas/pipeline/compiled.ts'
 import { jwtSettings } from './access/config.ts'
 import { createAccess } from './access/create-access.ts'
 import { createLastUsed } from './access/last-used.ts'
 import type { INGEST } from './config.ts'
 import { startDependencyCheck } from './dependencies.ts'
-import { createInstruments } from './instruments.ts'
+import { createInstruments, limitsInstruments } from './instruments.ts'
 import { startIntakes } from './intake/start-intakes.ts'
+import { createLimits } from './limits/create-limits.ts'
+import { createEventReader } from './mapping/create-event-reader.ts'
 import type { GatewayParts } from './start-gateway.ts'
 import { startGatewayUsage } from './usage/start-usage.ts'
 
@@ -16,8 +20,9 @@ import { startGatewayUsage } from './usage/start-usage.ts'
 const UNUSED_SCHEMA_ID = 2_147_483_647
 /** What a request waits for Redis at most, ms. */
 const REDIS_WITHIN_MS = 20
+const ADMIN_REDIS_WITHIN_MS = 1_000
 
-type Missing = Pick<GatewayParts, 'readers' | 'answers' | 'limits'>
+type Missing = Pick<GatewayParts, 'answers'>
 
 /** Starts what a gateway's routes are made from, each with its own connections. */
 export async function startParts(
@@ -25,7 +30,7 @@ export async function startParts(
   own: Compiled<typeof INGEST>,
   missing: Missing,
 ): Promise<GatewayParts> {
-  const { clock, logger } = context
+  const { clock, logger, metrics } = context
   const control = await context.start('control log', () => startControlLog(context))
   context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
   const dependencies = await startDependencies(context, own)
@@ -36,11 +41,30 @@ export async function startParts(
     intakes: await startIntakes(context, own),
     control,
     dependencies,
+    redis: await redisFor(context, 'Redis for the admin', ADMIN_REDIS_WITHIN_MS),
+    readers: await startReaders(context),
+    limits: createLimits({
+      redis: await redisFor(context, 'Redis for limits'),
+      replicas: own.replicas,
+      clock,
+      observer: limitsInstruments(metrics, logger),
+    }),
     plugins: [],
-    routes: [],
-    admin: null,
     ...missing,
   }
+}
+
+async function startReaders(context: StageContext): Promise<GatewayParts['readers']> {
+  const { pipeline, registry } = context
+  const { event, label, http } = pipeline
+  const idOf = ({ subject, schema }: { readonly subject: string; readonly schema: AvroSchema }): Promise<number> =>
+    once(context, `schema ${subject}`, () => registry.register(subject, schema))
+  const events = createEventReader({ ...event, schemaId: await idOf(event), mapping: http })
+  if (label === null) return { events, labels: null }
+  const { idField } = label
+  const schemaId = await idOf(label)
+  const labels = createEventReader({ ...label, schemaId, keyField: idField, mapping: null, idRequired: true })
+  return { events, labels }
 }
 
 async function startDependencies(
@@ -77,11 +101,15 @@ async function startDependencies(
 }
 
 /** A connection whose calls answer or fail within the time that a request may wait. */
-async function redisFor({ connections, logger, start }: StageContext, name: string): Promise<RedisClient> {
+async function redisFor(
+  { connections, logger, start }: StageContext,
+  name: string,
+  withinMs = REDIS_WITHIN_MS,
+): Promise<RedisClient> {
   const { redisUrl: url, redisCa } = connections
   const tls = redisCa === undefined ? undefined : { ca: redisCa }
   return await start(name, async () => {
-    const client = connectRedis({ url, tls, commandTimeoutMs: REDIS_WITHIN_MS, logger })
+    const client = connectRedis({ url, tls, commandTimeoutMs: withinMs, logger })
     return { value: client, stop: () => client.close() }
   })
 }

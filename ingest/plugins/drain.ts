@@ -1,10 +1,10 @@
 import type { Clock } from '../../infra/runtime/clock.ts'
-import type { Health } from '../../infra/runtime/http/ops-server.ts'
 import type { Started } from '../../infra/runtime/lifecycle/scope.ts'
 import type { Gateway } from '../http/request.ts'
 
 export interface Drain {
-  readonly health: Health
+  /** Aborts when draining begins: what would never end by itself ends now. */
+  readonly signal: AbortSignal
   /** Answers to whoever still comes here say that the next request should not. */
   readonly plugin: (app: Gateway) => void
 }
@@ -14,18 +14,19 @@ export interface Drain {
  * on serving for `drainMs`, until load balancers have noticed.
  */
 export function createDrain(options: { readonly drainMs: number; readonly clock: Clock }): Started<Drain> {
-  let isDraining = false
+  const draining = new AbortController()
+  const { signal } = draining
   return {
     value: {
-      health: { live: () => null, ready: () => (isDraining ? 'stopping' : null) },
+      signal,
       plugin: (app) => {
         app.addHook('onSend', async (_request, reply) => {
-          if (isDraining) reply.header('connection', 'close')
+          if (signal.aborted) reply.header('connection', 'close')
         })
       },
     },
     async stop() {
-      isDraining = true
+      draining.abort()
       await options.clock.sleep(options.drainMs)
     },
   }

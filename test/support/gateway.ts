@@ -91,7 +91,7 @@ export async function startTestGateway(
     watch: ({ ended }) => void ended.catch((error: unknown) => expect.fail(String(error))),
   }
   const own = readConfig(INGEST, all)
-  const parts = await startParts(context, own, standIns(context))
+  const parts = await startParts(context, own, standIns)
   const { address, admin } = await startGateway(context, own, {
     ...parts,
     plugins: [bodies, ...parts.plugins],
@@ -101,7 +101,7 @@ export async function startTestGateway(
   await eventually(async () => expect((await fetch(`${url}/ready`)).status).toBe(200), { deadlineMs: 30_000 })
   return {
     url,
-    adminUrl: admin?.url ?? '',
+    adminUrl: admin.url,
     parts,
     key: (tenant = 'default', scopes = ['ingest', 'read', 'label']) => testKey(parts.control, tenant, scopes),
     stop: () => scope.close(),

@@ -1,0 +1,55 @@
+import type { Compiled } from '../infra/runtime/config.ts'
+import type { StageContext } from '../infra/runtime/stage-process.ts'
+import type { INGEST } from './config.ts'
+import type { Gateway } from './http/request.ts'
+import { requestsInFlight } from './plugins/in-flight.ts'
+import { versions } from './plugins/versions.ts'
+import { health } from './routes/health.ts'
+import { documents } from './routes/openapi.ts'
+import { createPredictionHeaders } from './routes/prediction-headers.ts'
+import { v1Events } from './routes/v1-events.ts'
+import { v1Labels } from './routes/v1-labels.ts'
+import { v1Pipeline } from './routes/v1-pipeline.ts'
+import { v1Predict } from './routes/v1-predict.ts'
+import { v1Predictions } from './routes/v1-predictions.ts'
+import { v2 } from './routes/v2.ts'
+import type { GatewayParts } from './start-gateway.ts'
+
+export type Plugin = (app: Gateway) => Promise<void> | void
+
+/** What the public port serves, in the order in which it must be added. */
+export function publicPlugins(
+  { pipeline, metrics, logger }: Pick<StageContext, 'pipeline' | 'metrics' | 'logger'>,
+  own: Compiled<typeof INGEST>,
+  parts: GatewayParts,
+  serving: {
+    /** Of the package. */
+    readonly version: string
+    /** Null when the gateway does its work. */
+    readonly problem: () => string | null
+    readonly draining: AbortSignal
+  },
+): readonly Plugin[] {
+  const { intakes, answers, readers, control, limits } = parts
+  const { version, problem } = serving
+  const headersOf = createPredictionHeaders(control)
+  const events = { pipeline, limits, reader: readers.events, intake: intakes.events }
+  const waiting = { ...events, answers, waitMs: own.predictWaitMs }
+  const labels =
+    intakes.labels === null || readers.labels === null
+      ? []
+      : [v1Labels({ pipeline, limits, reader: readers.labels, intake: intakes.labels })]
+  return [
+    documents({ pipeline: pipeline.name, version }),
+    versions,
+    requestsInFlight(metrics),
+    ...parts.plugins,
+    health({ problem }),
+    v1Pipeline({ pipeline }),
+    v1Events(events),
+    v1Predict({ ...waiting, headersOf }),
+    v1Predictions({ pipeline, answers, headersOf }),
+    ...labels,
+    v2({ ...waiting, version, problem, logger }),
+  ]
+}
