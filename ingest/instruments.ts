@@ -2,6 +2,7 @@ import type { Logger } from '../infra/runtime/telemetry/logger.ts'
 import type { Metrics } from '../infra/runtime/telemetry/metrics.ts'
 import type { DependencyObserver } from './dependencies.ts'
 import type { LimitsObserver } from './limits/create-limits.ts'
+import type { FeedObserver } from './stream/delivery.ts'
 
 /** What ingest counts and logs: a line when a dependency goes and when it comes back. */
 export function createInstruments(metrics: Metrics, logger: Logger): DependencyObserver {
@@ -30,5 +31,30 @@ export function limitsInstruments(metrics: Metrics, logger: Logger): LimitsObser
       alone.set(0, {})
       logger.info(outage, 'limits are counted in Redis again')
     },
+  }
+}
+
+/** How much of the predictions goes to whoever follows them. */
+export function feedInstruments(metrics: Metrics): FeedObserver {
+  const records = metrics.counter('millrace_gateway_feed_records_total', 'Predictions read for subscribers', [
+    'reading',
+  ])
+  const delivered = metrics.counter('millrace_gateway_feed_delivered_total', 'Predictions given to subscribers', [
+    'reading',
+  ])
+  const unreadable = metrics.counter('millrace_gateway_feed_unreadable_total', 'Predictions that cannot be read', [
+    'reading',
+  ])
+  const queued = metrics.gauge('millrace_gateway_feed_queued_bytes', 'Predictions that wait for subscribers', [])
+  const subscribers = metrics.gauge('millrace_gateway_feed_subscribers', 'Who follows predictions', [])
+  return {
+    fed(set) {
+      const { reading } = set
+      records.add(set.records, { reading })
+      delivered.add(set.delivered, { reading })
+      unreadable.add(set.unreadable, { reading })
+    },
+    queued: (bytes) => queued.set(bytes, {}),
+    subscribers: (count) => subscribers.set(count, {}),
   }
 }

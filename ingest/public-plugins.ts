@@ -12,6 +12,7 @@ import { v1Labels } from './routes/v1-labels.ts'
 import { v1Pipeline } from './routes/v1-pipeline.ts'
 import { v1Predict } from './routes/v1-predict.ts'
 import { v1Predictions } from './routes/v1-predictions.ts'
+import { v1Stream } from './routes/v1-stream.ts'
 import { v2 } from './routes/v2.ts'
 import type { GatewayParts } from './start-gateway.ts'
 
@@ -19,7 +20,7 @@ export type Plugin = (app: Gateway) => Promise<void> | void
 
 /** What the public port serves, in the order in which it must be added. */
 export function publicPlugins(
-  { pipeline, metrics, logger }: Pick<StageContext, 'pipeline' | 'metrics' | 'logger'>,
+  { pipeline, clock, metrics, logger }: Pick<StageContext, 'pipeline' | 'clock' | 'metrics' | 'logger'>,
   own: Compiled<typeof INGEST>,
   parts: GatewayParts,
   serving: {
@@ -30,8 +31,8 @@ export function publicPlugins(
     readonly draining: AbortSignal
   },
 ): readonly Plugin[] {
-  const { intakes, answers, readers, control, limits } = parts
-  const { version, problem } = serving
+  const { intakes, answers, feed, readers, control, limits } = parts
+  const { version, problem, draining } = serving
   const headersOf = createPredictionHeaders(control)
   const events = { pipeline, limits, reader: readers.events, intake: intakes.events }
   const waiting = { ...events, answers, waitMs: own.predictWaitMs }
@@ -49,6 +50,7 @@ export function publicPlugins(
     v1Events(events),
     v1Predict({ ...waiting, headersOf }),
     v1Predictions({ pipeline, answers, headersOf }),
+    v1Stream({ pipeline, feed, clock, logger, draining }),
     ...labels,
     v2({ ...waiting, version, problem, logger }),
   ]

@@ -16,6 +16,7 @@ import { createDrain } from './plugins/drain.ts'
 import { type Address, startListening } from './plugins/listen.ts'
 import { type Plugin, publicPlugins } from './public-plugins.ts'
 import { adminRoutes } from './routes/admin.ts'
+import type { PredictionFeed } from './stream/prediction-feed.ts'
 import type { UsageMeter } from './usage/usage.ts'
 
 /** What the routes are made from. */
@@ -25,6 +26,7 @@ export interface GatewayParts {
   readonly usage: UsageMeter
   readonly intakes: Intakes
   readonly answers: Answers
+  readonly feed: PredictionFeed
   readonly readers: { readonly events: EventReader; readonly labels: EventReader | null }
   readonly control: FollowedControlLog
   /** For what people look at, not for requests that are counted in milliseconds. */

@@ -4,16 +4,18 @@ import { connectRedis, type RedisClient } from '../infra/runtime/redis/redis-cli
 import { once } from '../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
 import type { AvroSchema } from '../schemas/pipeline/compiled.ts'
+import { stageTopic } from '../schemas/topics.ts'
 import { jwtSettings } from './access/config.ts'
 import { createAccess } from './access/create-access.ts'
 import { createLastUsed } from './access/last-used.ts'
 import type { INGEST } from './config.ts'
 import { startDependencyCheck } from './dependencies.ts'
-import { createInstruments, limitsInstruments } from './instruments.ts'
+import { createInstruments, feedInstruments, limitsInstruments } from './instruments.ts'
 import { startIntakes } from './intake/start-intakes.ts'
 import { createLimits } from './limits/create-limits.ts'
 import { createEventReader } from './mapping/create-event-reader.ts'
 import type { GatewayParts } from './start-gateway.ts'
+import { startPredictionFeed } from './stream/start-prediction-feed.ts'
 import { startGatewayUsage } from './usage/start-usage.ts'
 
 /** No registry gives out this id: asking for it shows whether the registry answers, and is never cached. */
@@ -30,7 +32,7 @@ export async function startParts(
   own: Compiled<typeof INGEST>,
   missing: Missing,
 ): Promise<GatewayParts> {
-  const { clock, logger, metrics } = context
+  const { pipeline, clock, logger, metrics } = context
   const control = await context.start('control log', () => startControlLog(context))
   context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
   const dependencies = await startDependencies(context, own)
@@ -49,6 +51,14 @@ export async function startParts(
       clock,
       observer: limitsInstruments(metrics, logger),
     }),
+    feed: await context.start('prediction feed', () =>
+      startPredictionFeed({
+        ...context,
+        topic: stageTopic(pipeline.name, 'predictions'),
+        pipeline: pipeline.name,
+        observer: feedInstruments(metrics),
+      }),
+    ),
     plugins: [],
     ...missing,
   }
