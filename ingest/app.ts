@@ -1,8 +1,10 @@
+import type { IncomingMessage } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify from 'fastify'
 import { describeError } from '../infra/runtime/errors.ts'
 import type { Logger } from '../infra/runtime/telemetry/logger.ts'
 import type { Access, Principal } from './access/access.ts'
+import { createClientErrors } from './http/client-error.ts'
 import { HttpProblem, problemBody, problemOf } from './http/problem.ts'
 import type { Gateway } from './http/request.ts'
 import type { Limits } from './limits/limits.ts'
@@ -20,13 +22,18 @@ export interface AppOptions {
   readonly requestTimeoutMs: number
   readonly maxHeaderBytes: number
   readonly maxConnections: number
+  /** Their hooks run before anything is asked of a request: what it may bring, whether there is room for it. */
+  readonly before?: readonly ((app: Gateway) => Promise<void> | void)[]
   /** Adds routes and hooks, before the server is ready. */
   readonly plugins: readonly ((app: Gateway) => Promise<void> | void)[]
 }
 
+const READ_TO_KEEP_BYTES = 65_536
+
 /** The server with what every route has: who may, how much, what an error looks like, what is counted. Does not listen. */
 export async function createApp(options: AppOptions): Promise<Gateway> {
   const { access, limits, usage, logger } = options
+  const clientErrors = createClientErrors()
   const app: Gateway = fastify({
     bodyLimit: options.maxBodyBytes,
     requestTimeout: options.requestTimeoutMs,
@@ -42,6 +49,7 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     exposeHeadRoutes: false,
+    clientErrorHandler: clientErrors.refuse,
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.server.maxConnections = options.maxConnections
 
@@ -52,6 +60,12 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
   app.addHook('onRoute', ({ config, url, method }) => {
     if (config?.scope === undefined) throw new Error(`${String(method)} ${url} does not say who may use it`)
   })
+
+  app.addHook('onRequest', (request, reply, done) => {
+    clientErrors.began(request.raw, reply.raw)
+    done()
+  })
+  for (const plugin of options.before ?? []) await plugin(app)
 
   app.addHook('onRequest', async (request, reply) => {
     const { scope } = request.routeOptions.config
@@ -79,7 +93,15 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
     await take(limits, principal, { requests: 1, events: 0, bytes }, reply)
   })
 
+  app.addHook('preValidation', async (request, reply) => {
+    const { principal, receivedBytes: bytes } = request
+    // a body that did not say how long it would be is paid for when it is there
+    if (principal === null || bytes === 0 || request.headers['content-length'] !== undefined) return
+    await take(limits, principal, { requests: 0, events: 0, bytes }, reply)
+  })
+
   app.setErrorHandler((error, request, reply) => {
+    if (isStillSending(request.raw)) reply.header('connection', 'close')
     const problem = problemOf(error)
     if (problem.status >= 500)
       logger.error({ ...describeError(error), route: request.routeOptions.url }, 'request failed')
@@ -129,6 +151,12 @@ export async function take(
     )
   }
   if (!ok) throw tooMany('rate_limited', `the limit ${standings[0]?.name ?? ''} is reached`, retryAfterSeconds)
+}
+
+/** Whether more of a refused body is to come than is worth reading to keep the connection. */
+function isStillSending({ complete, headers }: IncomingMessage): boolean {
+  if (complete) return false
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > READ_TO_KEEP_BYTES
 }
 
 function tooMany(code: string, detail: string, retryAfterSeconds: number): HttpProblem {
