@@ -9,6 +9,17 @@ import type { Gateway } from '../http/request.ts'
 import { problems } from '../http/schemas.ts'
 import { namedComponents } from './openapi-components.ts'
 
+/** Old browsers' ways, and what is for pages alone. Whether there is TLS is for whoever ends it to say. */
+const LEFT_OUT = {
+  strictTransportSecurity: false,
+  crossOriginOpenerPolicy: false,
+  originAgentCluster: false,
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  xFrameOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xXssProtection: false,
+} as const
 /** What the API's own answers may do in a browser: nothing. */
 const API_POLICY = { defaultSrc: ["'none'"], frameAncestors: ["'none'"] }
 /** The page loads everything from here; its script sets styles and inlines its icons. */
@@ -56,8 +67,7 @@ export function documents(options: {
     app.setSerializerCompiler(() => JSON.stringify)
     await app.register(helmet, {
       contentSecurityPolicy: { useDefaults: false, directives: API_POLICY },
-      // whether there is TLS is for whoever ends it to say
-      strictTransportSecurity: false,
+      ...LEFT_OUT,
     })
     await app.register(swagger, {
       openapi: {
@@ -150,7 +160,7 @@ async function pageRoutes(app: Gateway): Promise<void> {
         schema: { hide: true },
         helmet: {
           contentSecurityPolicy: { useDefaults: false, directives: PAGE_POLICY },
-          strictTransportSecurity: false,
+          ...LEFT_OUT,
         },
       },
       async (_request, reply) => reply.type(type).header('cache-control', 'public, max-age=3600').send(content),

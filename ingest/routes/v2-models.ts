@@ -68,7 +68,7 @@ const IDEMPOTENCY_KEY = /^[!-~](?:[ -~]{0,198}[!-~])?$/
 export function v2Models(deps: V2ModelDeps): (app: Gateway) => void {
   const { pipeline, problem } = deps
   const record = parseRecordSchema(pipeline.event.schema)
-  const columns = inputColumns(record, optionalFields(pipeline))
+  const columns = inputColumns(record, { optional: optionalFields(pipeline), notGiven: mappedFields(pipeline) })
   const metadata = {
     name: pipeline.name,
     platform: 'millrace',
@@ -210,6 +210,11 @@ function optionalFields({ event }: CompiledPipeline): ReadonlySet<string> {
   const fields = event.schema['fields'] as readonly Readonly<Record<string, unknown>>[]
   const withDefault = fields.filter((field) => Object.hasOwn(field, 'default')).map(({ name }) => String(name))
   return new Set([event.idField, ...withDefault])
+}
+
+/** What the pipeline gives constants, or takes from headers. */
+function mappedFields({ http }: CompiledPipeline): ReadonlySet<string> {
+  return new Set([...(http?.constants ?? []), ...(http?.headers ?? [])].map(({ field }) => field))
 }
 
 function jsonBytesOf(headers: Readonly<Record<string, unknown>>, bodyBytes: number): number | null {

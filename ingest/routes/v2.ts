@@ -15,9 +15,10 @@ export function v2(deps: V2HealthDeps & V2ModelDeps & { readonly logger: Logger 
   return async (app) => {
     await app.register(
       async (child) => {
-        // clients send JSON without a content type, and JSON with binary tensors behind it
-        child.removeAllContentTypeParsers()
-        child.addContentTypeParser('*', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) => body)
+        // Triton's client names no content type
+        child.addHook('onRequest', async ({ headers }) => {
+          headers['content-type'] ??= 'application/octet-stream'
+        })
         child.setErrorHandler((error, request, reply) => {
           const problem = problemOf(error)
           if (problem.status >= 500 && problem.status !== 504) {

@@ -14,9 +14,16 @@ export interface InputColumn {
   readonly nullable: boolean
 }
 
-/** The columns that events are given in; fields that are no single value have none, and can only be left out. */
-export function inputColumns(record: AvroRecord, optional: ReadonlySet<string>): readonly InputColumn[] {
-  return record.fields.flatMap((field) => columnOf(field, optional.has(field.name)) ?? [])
+/**
+ * The columns that events are given in: fields that requests may give and that may be left out (`optional`) or not. Fields that are no
+ * single value have none, and can only be left out.
+ */
+export function inputColumns(
+  record: AvroRecord,
+  fields: { readonly optional: ReadonlySet<string>; readonly notGiven: ReadonlySet<string> },
+): readonly InputColumn[] {
+  const given = record.fields.filter(({ name }) => !fields.notGiven.has(name))
+  return given.flatMap((field) => columnOf(field, fields.optional.has(field.name)) ?? [])
 }
 
 function columnOf({ name, type }: AvroField, optional: boolean): InputColumn | null {
