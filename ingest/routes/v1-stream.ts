@@ -22,7 +22,7 @@ export interface StreamSettings {
   readonly retryMs: number
 }
 
-export const STREAM_SETTINGS: StreamSettings = { heartbeatMs: 15_000, stallMs: 10_000, retryMs: 1_000 }
+const STREAM_SETTINGS: StreamSettings = { heartbeatMs: 15_000, stallMs: 10_000, retryMs: 1_000 }
 
 const RETRY_SPREAD = 5
 const MAX_FILTERS = 100

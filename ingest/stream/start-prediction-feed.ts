@@ -26,7 +26,7 @@ export interface FeedLimits extends SubscriberLimits {
   readonly refreshMs: number
 }
 
-export const FEED_LIMITS: FeedLimits = {
+const FEED_LIMITS: FeedLimits = {
   maxQueuedBytes: 4_194_304,
   maxQueuedItems: 10_000,
   maxSubscribers: 1_000,

@@ -1,0 +1,321 @@
+import { expect, inject, onTestFinished, test } from 'vitest'
+import { createSchemaRegistry } from '../../infra/runtime/avro/schema-registry.ts'
+import { systemClock } from '../../infra/runtime/clock.ts'
+import { CONNECTIONS, kafkaConfig, readConfig, registryConfig } from '../../infra/runtime/config.ts'
+import { createIdempotentWriter } from '../../infra/runtime/kafka/producer/idempotent-writer.ts'
+import { registerContract } from '../../infra/runtime/stage-contracts.ts'
+import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import { createApp } from '../../ingest/app.ts'
+import { type StreamSettings, v1Stream } from '../../ingest/routes/v1-stream.ts'
+import { type FeedLimits, startPredictionFeed } from '../../ingest/stream/start-prediction-feed.ts'
+import type { Prediction } from '../../schemas/generated/records.ts'
+import { loadPipeline } from '../../schemas/pipeline/load.ts'
+import { stageTopic } from '../../schemas/topics.ts'
+import { type EventStreamClient, openEventStream } from '../support/event-stream-client.ts'
+import { eventually } from '../support/eventually.ts'
+import { lanesOn } from '../support/lanes-on-kafka.ts'
+import { copyPipeline, ORDERS } from '../support/pipeline-copy.ts'
+import { predictionOf } from '../support/predictions.ts'
+
+const settings = readConfig(CONNECTIONS, inject('stack').env)
+const UNLIMITED = {
+  ...{ requestsPerSecond: null, eventsPerSecond: null, bytesPerSecond: null },
+  ...{ concurrentRequests: null, eventsPerMonth: null },
+}
+const DEADLINE = { deadlineMs: 20_000 }
+
+/** A server with the stream and nothing else, whose credentials are tenants' names, over a topic with that many partitions. */
+async function streaming(
+  partitions: number,
+  options: { readonly limits?: Partial<FeedLimits>; readonly settings?: Partial<StreamSettings> } = {},
+) {
+  const own = await lanesOn(kafkaConfig(settings).brokers)
+  onTestFinished(() => own.stop())
+  const { connections, admin, logReader: log } = own
+  const registry = createSchemaRegistry(registryConfig(settings))
+  const deps = { connections, clock: systemClock, logger: silentLogger }
+  const writer = createIdempotentWriter(deps)
+  onTestFinished(() => writer.stop())
+  const { name, folder } = copyPipeline(ORDERS)
+  const pipeline = { ...(await loadPipeline(folder)), name }
+  pipeline.event = { ...pipeline.event, tenant: { from: 'header' } }
+  const topic = stageTopic(name, 'predictions')
+  const createTopic = () => admin.createTopic({ name: topic, partitions, replicas: 1, config: {} })
+  await createTopic()
+  const { type, schemaId } = await registerContract({ registry }, 'prediction', topic)
+
+  const counts = { tail: 0, caughtUp: 0, subscribers: 0, queuedBytes: 0 }
+  const feed = await startPredictionFeed({
+    ...{ topic, pipeline: name, brokers: connections, log, registry, clock: systemClock, logger: silentLogger },
+    observer: {
+      fed({ reading, records }) {
+        counts[reading === 'tail' ? 'tail' : 'caughtUp'] += records
+      },
+      queued(bytes) {
+        counts.queuedBytes = Math.max(counts.queuedBytes, bytes)
+      },
+      subscribers(count) {
+        counts.subscribers = count
+      },
+    },
+    limits: { refreshMs: 200, idleMs: 20, ...options.limits },
+  })
+  onTestFinished(() => feed.stop())
+  const draining = new AbortController()
+  const app = await createApp({
+    access: {
+      async admit({ authorization = '' }) {
+        const tenant = String(authorization).replace('Bearer ', '')
+        const scopes = new Set(['read'] as const)
+        return {
+          ok: true,
+          principal: { name: tenant, tenant, scopes, credential: tenant, limits: UNLIMITED, tenantLimits: UNLIMITED },
+        }
+      },
+    },
+    limits: { take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }), enter: () => () => {} },
+    usage: { served: () => {} },
+    logger: silentLogger,
+    ...{ maxBodyBytes: 1_000, headersTimeoutMs: 5_000, requestTimeoutMs: 5_000, maxHeaderBytes: 16_384 },
+    maxConnections: 1_000,
+    plugins: [
+      v1Stream({
+        ...{ pipeline, feed: feed.value, clock: systemClock, logger: silentLogger, draining: draining.signal },
+        ...(options.settings === undefined ? {} : { settings: options.settings }),
+      }),
+    ],
+  })
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  onTestFinished(() => app.close())
+  const written = new Map<number, number>()
+  let lanes = partitions
+
+  return {
+    ...{ name, topic, admin, counts, draining, createTopic, app },
+    url: `${address}/v1/pipelines/${name}/predictions/stream`,
+    /** So many predictions to each partition; their origin offsets count up. */
+    async predict(tenant: string, count: number, change: Partial<Prediction> = {}) {
+      const batches = Array.from({ length: lanes }, (_, partition) => {
+        const first = written.get(partition) ?? 0
+        written.set(partition, first + count)
+        const records = Array.from({ length: count }, (_, at) => {
+          const origin_offset = first + at
+          const value = type.encode(schemaId, predictionOf({ tenant, origin_offset, ...change }))
+          return { key: Buffer.from(`key-${at % 3}`), value }
+        })
+        return { topic, partition, records }
+      })
+      await writer.value.write(batches)
+    },
+    async grow(total: number) {
+      await admin.addPartitions(topic, total)
+      lanes = total
+    },
+    open: (tenant: string, lastId: string | null = null, query = ''): Promise<EventStreamClient> =>
+      openEventStream(`${address}/v1/pipelines/${name}/predictions/stream${query}`, {
+        authorization: `Bearer ${tenant}`,
+        ...(lastId === null ? {} : { 'last-event-id': lastId }),
+      }),
+  }
+}
+
+/** Offsets of the events whose predictions came, by partition, in the order in which they came. */
+function offsetsByPartition(ids: readonly string[]): ReadonlyMap<number, readonly number[]> {
+  const offsets = new Map<number, number[]>()
+  for (const id of ids) {
+    const [, , partition = -1, offset = -1] = id.split('.').map(Number)
+    offsets.set(partition, [...(offsets.get(partition) ?? []), offset])
+  }
+  return offsets
+}
+
+const idsOf = (events: readonly { readonly data: Record<string, unknown> }[]): string[] =>
+  events.map(({ data }) => String(data['request_id']))
+
+test('two tenants see their own; who is cut again and again while predictions are made gets each once and in order', async () => {
+  const { open, predict, url } = await streaming(3, { settings: { heartbeatMs: 50 } })
+  const theirs = await open('theirs')
+  const first = await open('mine')
+  expect(first.status).toBe(200)
+  expect(first.headers).toMatchObject({
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-store',
+  })
+
+  const ROUNDS = 60
+  const expected = new Map<number, number[]>()
+  const writing = (async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      await predict('mine', 5)
+      await predict('theirs', 2)
+      for (let partition = 0; partition < 3; partition++) {
+        const own = Array.from({ length: 5 }, (_, at) => round * 7 + at)
+        expected.set(partition, [...(expected.get(partition) ?? []), ...own])
+      }
+    }
+  })()
+  const got: string[] = []
+  let client = first
+  for (let reconnects = 0; got.length < ROUNDS * 15; reconnects++) {
+    const count = Math.min(ROUNDS * 15 - got.length, 7 + reconnects * 5)
+    const events = await client.take(count)
+    expect(events.every(({ event }) => event === 'prediction')).toBe(true)
+    got.push(...idsOf(events))
+    const { lastId } = client
+    client.close()
+    // as EventSource does it, and by the query
+    client = reconnects % 2 === 0 ? await open('mine', lastId) : await open('mine', null, `?last_event_id=${lastId}`)
+    expect(client.status, url).toBe(200)
+  }
+  await writing
+  expect(offsetsByPartition(got)).toEqual(expected)
+
+  const others = idsOf(await theirs.take(ROUNDS * 6))
+  expect(new Set(others.map((id) => Number(id.split('.')[3]) % 7))).toEqual(new Set([5, 6]))
+  // nothing comes any more, and the position goes on with what was made for others
+  await predict('mine', 1)
+  const before = theirs.heartbeats
+  const last = theirs.next()
+  await eventually(() => expect(theirs.heartbeats).toBeGreaterThan(before + 2), DEADLINE)
+  theirs.close()
+  expect(await last).toBe(null)
+  const again = await open('theirs', theirs.lastId)
+  await predict('theirs', 1)
+  expect(await again.take(3)).toHaveLength(3)
+})
+
+test('by entity key and by request id', async () => {
+  const { open, predict, name } = await streaming(2)
+  const byKey = await open('mine', null, '?key=key-1&key=key-2')
+  const day = new Date(predictionOf().ingested_at).toISOString().slice(0, 10).replaceAll('-', '')
+  const byId = await open('mine', null, `?request_id=${name}.${day}.1.4`)
+  await predict('mine', 6)
+  const offsets = offsetsByPartition(idsOf(await byKey.take(8)))
+  expect(offsets.get(0)).toEqual([1, 2, 4, 5])
+  expect(offsets.get(1)).toEqual([1, 2, 4, 5])
+  expect(idsOf(await byId.take(1))).toEqual([`${name}.${day}.1.4`])
+  expect((await open('mine', null, '?request_id=other.20260101.1.4')).status).toBe(400)
+})
+
+test('who does not read is ended with where to resume; others get everything meanwhile; what waits is bounded', async () => {
+  const maxQueuedBytes = 200_000
+  const { open, predict, counts } = await streaming(1, { limits: { maxQueuedBytes }, settings: { stallMs: 60_000 } })
+  const slow = await open('mine')
+  const quick = await open('mine')
+  // more than the kernel takes for a socket
+  const outputs = Array.from({ length: 500 }, () => Math.random())
+  const TOTAL = 4_000
+  const reading = quick.take(TOTAL)
+  for (let at = 0; at < TOTAL; at += 50) {
+    await predict('mine', 50, { outputs })
+    // the quick one keeps up
+    await eventually(() => expect(counts.tail).toBe(at + 50), DEADLINE)
+  }
+  expect(offsetsByPartition(idsOf(await reading)).get(0)).toEqual([...Array(TOTAL).keys()])
+  await eventually(() => expect(counts.subscribers).toBe(1), DEADLINE)
+  expect(counts.queuedBytes).toBeLessThanOrEqual(2 * maxQueuedBytes)
+
+  const got: string[] = []
+  for (;;) {
+    const event = await slow.next()
+    if (event === null) throw new Error('the stream ended without a word')
+    if (event.event === 'cut') {
+      expect(event.data).toMatchObject({ reason: 'subscriber_too_slow', resume: event.id })
+      break
+    }
+    got.push(...idsOf([event]))
+  }
+  expect(await slow.next()).toBe(null)
+  expect(got.length).toBeLessThan(TOTAL)
+  const resumed = await open('mine', slow.lastId)
+  got.push(...idsOf(await resumed.take(TOTAL - got.length)))
+  expect(offsetsByPartition(got).get(0)).toEqual([...Array(TOTAL).keys()])
+})
+
+test('who never reads is disconnected', async () => {
+  const { open, predict, counts } = await streaming(1, { settings: { stallMs: 200 } })
+  await open('mine')
+  const outputs = Array.from({ length: 2_000 }, () => Math.random())
+  await eventually(async () => {
+    await predict('mine', 50, { outputs })
+    expect(counts.subscribers).toBe(0)
+  }, DEADLINE)
+})
+
+test('fifty subscribers cost one reading of the log', async () => {
+  const { open, predict, counts } = await streaming(2)
+  const clients = await Promise.all(Array.from({ length: 50 }, (_, at) => open(at % 2 === 0 ? 'mine' : 'theirs')))
+  for (let round = 0; round < 10; round++) {
+    await predict('mine', 10)
+    await predict('theirs', 10)
+  }
+  for (const client of clients) expect(await client.take(200)).toHaveLength(200)
+  expect(counts).toMatchObject({ tail: 400, caughtUp: 0, subscribers: 50 })
+})
+
+test('partitions that are added come too, from their beginning', async () => {
+  const { open, predict, grow } = await streaming(1)
+  const client = await open('mine')
+  await predict('mine', 2)
+  await client.take(2)
+  const { lastId } = client
+  await grow(3)
+  await predict('mine', 2)
+  const expected = new Map([
+    [0, [2, 3]],
+    [1, [0, 1]],
+    [2, [0, 1]],
+  ])
+  const sorted = (ids: readonly string[]) => new Map([...offsetsByPartition(ids)].sort(([one], [other]) => one - other))
+  expect(sorted(idsOf(await client.take(6)))).toEqual(expected)
+  expect(sorted(idsOf(await (await open('mine', lastId)).take(6)))).toEqual(expected)
+})
+
+test('shutting down, streams end at once with where to resume, and nobody else is let in', async () => {
+  const { open, predict, draining, app } = await streaming(1)
+  const client = await open('mine')
+  await predict('mine', 1)
+  const [only] = await client.take(1)
+  draining.abort()
+  expect(await client.next()).toMatchObject({
+    event: 'cut',
+    id: only?.id,
+    data: { reason: 'draining', resume: only?.id },
+  })
+  expect(await client.next()).toBe(null)
+  const late = await open('mine')
+  expect(late.status).toBe(503)
+  expect(late.headers['retry-after']).toMatch(/^\d+$/)
+  await app.close()
+})
+
+test('closing the server ends streams too', async () => {
+  const { open, app } = await streaming(1)
+  const client = await open('mine')
+  await app.close()
+  expect(await client.next()).toMatchObject({ event: 'cut', data: { reason: 'draining' } })
+})
+
+test('positions that are none, lost, or of a topic that was made again; pipelines of others', async () => {
+  const { open, predict, url, admin, topic, createTopic } = await streaming(1)
+  const client = await open('mine')
+  await predict('mine', 1)
+  await client.take(1)
+  const { lastId } = client
+  const problem = async (lastEventId: string) => {
+    const refused = await open('mine', lastEventId)
+    return { status: refused.status, code: (JSON.parse(await refused.body()) as { code: string }).code }
+  }
+  expect(await problem('17')).toEqual({ status: 400, code: 'invalid_event_id' })
+  expect(await problem(`${lastId}0`)).toEqual({ status: 410, code: 'position_lost' })
+  expect((await openEventStream(url.replace('/pipelines/', '/pipelines/not-'))).status).toBe(404)
+
+  await admin.deleteTopic(topic)
+  await eventually(async () => expect((await admin.partitionCounts([topic])).has(topic)).toBe(false), DEADLINE)
+  await eventually(createTopic, DEADLINE)
+  expect(await client.next()).toMatchObject({ event: 'cut', data: { reason: 'topic_recreated' } })
+  await eventually(
+    async () => expect(await problem(lastId)).toEqual({ status: 410, code: 'topic_recreated' }),
+    DEADLINE,
+  )
+})
