@@ -1,6 +1,6 @@
 import type { CompiledFeature, KeyPart } from '../../schemas/pipeline/compiled.ts'
 import { tableKeyText } from '../../schemas/redis-keys.ts'
-import { argumentsOf, callUserCode, type EventRecord, failed, type StepResult, scalar } from './step.ts'
+import { argumentsOf, callUserCode, type EventRecord, failed, type StepResult } from './step.ts'
 
 /** One row that an event needs: features that look up other columns of the same row share a site. */
 interface LookupSite {
@@ -65,7 +65,8 @@ function compileKey(feature: string, parts: readonly KeyPart[]): (event: EventRe
 }
 
 function compilePart(feature: string, part: KeyPart): (event: EventRecord) => StepResult<unknown> {
-  if (part.kind === 'field') return (event) => ({ ok: true, value: scalar(event[part.field]) })
+  // as it is: a rounded key would be that of another row
+  if (part.kind === 'field') return (event) => ({ ok: true, value: event[part.field] ?? null })
   const values = argumentsOf(part.fields)
   return (event) => callUserCode<unknown>(`the key of feature ${feature}`, part.compute, values(event))
 }

@@ -50,7 +50,11 @@ export function argumentsOf(fields: readonly string[]): (event: EventRecord) => 
   return (event) => fields.map((field) => scalar(event[field]))
 }
 
-/** A field that is absent (a golden event may leave out what has a default) reads as null. */
+/**
+ * A field that is absent (a golden event may leave out what has a default) reads as null; a long that is no safe integer as
+ * the nearest number.
+ */
 export function scalar(value: unknown): Scalar {
+  if (typeof value === 'bigint') return Number(value)
   return value === undefined ? null : (value as Scalar)
 }

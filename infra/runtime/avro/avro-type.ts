@@ -2,11 +2,16 @@ import avro from 'avsc'
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
 import { fatal, rejected } from '../errors.ts'
 import { boundBlocks } from './bounded-blocks.ts'
+import { exactLongs } from './exact-longs.ts'
 import { WIRE_HEADER_BYTES, writeWireHeader } from './wire-format.ts'
 
 boundBlocks(avro.types)
+exactLongs(avro.types)
 
-/** A parsed schema; times stay epoch milliseconds, an unambiguous union's value is the bare value. */
+/**
+ * A parsed schema; times stay epoch milliseconds, an unambiguous union's value is the bare value. A long that is no safe
+ * integer is a bigint.
+ */
 export interface AvroType {
   /** Record with the wire-format header. Throws `invalid_record` (reject) that names the field. */
   encode(schemaId: number, record: unknown): Buffer
