@@ -17,6 +17,8 @@ export interface StoredRejection {
   readonly event_id: string | null
   readonly reason: string
   readonly message: string
+  /** Epoch ms. */
+  readonly failed_at: number
 }
 
 export function isStoredPrediction(value: Buffer): boolean {

@@ -117,7 +117,7 @@ const MAX_MESSAGE = 2_000
 
 /** What a dead letter says to whoever sent the event; null when it ends none. */
 export function rejectionOf(letter: DeadLetter): StoredRejection | null {
-  const { kind, origin_generation: generation, origin_offset, tenant, event_id, reason, message } = letter
+  const { kind, origin_generation: generation, origin_offset, tenant, event_id, reason, message, failed_at } = letter
   if (!ENDING_KINDS.has(kind) || generation === '' || origin_offset < 0) return null
-  return { generation, tenant, event_id, reason, message: message.slice(0, MAX_MESSAGE) }
+  return { generation, tenant, event_id, reason, message: message.slice(0, MAX_MESSAGE), failed_at }
 }
