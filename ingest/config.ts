@@ -49,6 +49,12 @@ export const INGEST = {
     min: 1_024,
     max: 104_857_600,
   }),
+  maxHeldBytes: integerVariable(
+    'MILLRACE_GATEWAY_MAX_HELD_BYTES',
+    'Bodies of all requests that run; with more, requests are turned away',
+    134_217_728,
+    { min: 1_048_576, max: 17_179_869_184 },
+  ),
   maxHeaderBytes: integerVariable('MILLRACE_GATEWAY_MAX_HEADER_BYTES', 'All headers of a request', 16_384, {
     min: 2_048,
     max: 1_048_576,

@@ -44,7 +44,6 @@ export function publicPlugins(
     documents({ pipeline: pipeline.name, version }),
     versions,
     requestsInFlight(metrics),
-    ...parts.plugins,
     health({ problem }),
     v1Pipeline({ pipeline }),
     v1Events(events),

@@ -33,8 +33,9 @@ export interface GatewayParts {
   readonly redis: RedisClient
   /** Ready while these are. */
   readonly dependencies: Health
-  /** Come before the routes. */
-  readonly plugins: readonly Plugin[]
+  /** Of the public port, and of the admin port: what they do before anybody is asked who it is. */
+  readonly before: readonly Plugin[]
+  readonly adminBefore: readonly Plugin[]
 }
 
 export interface RunningGateway {
@@ -55,23 +56,26 @@ export async function startGateway(
   const drain = createDrain({ drainMs: own.drainMs, clock })
   const draining = drain.value.signal
   const problem = (): string | null => (draining.aborted ? 'stopping' : (dependencies.ready() ?? control.problem()))
-  const options: Omit<AppOptions, 'plugins'> = { ...parts, ...own, logger }
+  const options: Omit<AppOptions, 'before' | 'plugins'> = { ...parts, ...own, logger }
 
   async function listen(
+    before: readonly Plugin[],
     plugins: readonly Plugin[],
     bound: Parameters<typeof startListening>[1],
     name: string,
   ): Promise<Address> {
-    const app = await createApp({ ...options, plugins: [drain.value.plugin, ...plugins] })
+    const app = await createApp({ ...options, before, plugins: [drain.value.plugin, ...plugins] })
     return await context.start(name, () => startListening(app, bound))
   }
 
   const admin = await listen(
+    parts.adminBefore,
     [adminRoutes({ control, redis, clock, environment: own.keyEnvironment })],
     { host: own.adminHost, port: own.adminPort, portVariable: 'MILLRACE_ADMIN_PORT' },
     'admin',
   )
   const address = await listen(
+    parts.before,
     publicPlugins(context, own, parts, { version: await packageVersion(), problem, draining }),
     { host: own.gatewayHost, port: own.gatewayPort, portVariable: 'MILLRACE_GATEWAY_PORT' },
     'gateway',

@@ -8,12 +8,15 @@ import { stageTopic } from '../schemas/topics.ts'
 import { jwtSettings } from './access/config.ts'
 import { createAccess } from './access/create-access.ts'
 import { createLastUsed } from './access/last-used.ts'
+import { startAnswers } from './answers/start-answers.ts'
 import type { INGEST } from './config.ts'
 import { startDependencyCheck } from './dependencies.ts'
 import { createInstruments, feedInstruments, limitsInstruments } from './instruments.ts'
 import { startIntakes } from './intake/start-intakes.ts'
 import { createLimits } from './limits/create-limits.ts'
 import { createEventReader } from './mapping/create-event-reader.ts'
+import { bodyLimits } from './plugins/bodies.ts'
+import { createHeldBytes } from './plugins/held-bytes.ts'
 import type { GatewayParts } from './start-gateway.ts'
 import { startPredictionFeed } from './stream/start-prediction-feed.ts'
 import { startGatewayUsage } from './usage/start-usage.ts'
@@ -23,15 +26,11 @@ const UNUSED_SCHEMA_ID = 2_147_483_647
 /** What a request waits for Redis at most, ms. */
 const REDIS_WITHIN_MS = 20
 const ADMIN_REDIS_WITHIN_MS = 1_000
-
-type Missing = Pick<GatewayParts, 'answers'>
+const ADMIN_BODY_BYTES = 65_536
+const ADMIN_HELD_BYTES = 4_194_304
 
 /** Starts what a gateway's routes are made from, each with its own connections. */
-export async function startParts(
-  context: StageContext,
-  own: Compiled<typeof INGEST>,
-  missing: Missing,
-): Promise<GatewayParts> {
+export async function startParts(context: StageContext, own: Compiled<typeof INGEST>): Promise<GatewayParts> {
   const { pipeline, clock, logger, metrics } = context
   const control = await context.start('control log', () => startControlLog(context))
   context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
@@ -59,8 +58,9 @@ export async function startParts(
         observer: feedInstruments(metrics),
       }),
     ),
-    plugins: [],
-    ...missing,
+    before: [bodyLimits({ maxBodyBytes: own.maxBodyBytes, held: createHeldBytes(own.maxHeldBytes) })],
+    adminBefore: [bodyLimits({ maxBodyBytes: ADMIN_BODY_BYTES, held: createHeldBytes(ADMIN_HELD_BYTES) })],
+    answers: await startAnswers(context),
   }
 }
 

@@ -21,7 +21,6 @@ import { startParts } from '../../ingest/start-parts.ts'
 import { type ApiKeyEntry, type Scope, type TenantEntry, UNLIMITED } from '../../schemas/control/access.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { eventually } from './eventually.ts'
-import { bodies, standIns } from './gateway-stand-ins.ts'
 import { uniqueName } from './unique-name.ts'
 
 export interface TestGateway {
@@ -91,10 +90,10 @@ export async function startTestGateway(
     watch: ({ ended }) => void ended.catch((error: unknown) => expect.fail(String(error))),
   }
   const own = readConfig(INGEST, all)
-  const parts = await startParts(context, own, standIns)
+  const parts = await startParts(context, own)
   const { address, admin } = await startGateway(context, own, {
     ...parts,
-    plugins: [bodies, ...parts.plugins],
+
     ...replace(parts),
   })
   const url = address.url
