@@ -2,6 +2,7 @@ import type { Logger } from '../infra/runtime/telemetry/logger.ts'
 import type { Metrics } from '../infra/runtime/telemetry/metrics.ts'
 import type { DependencyObserver } from './dependencies.ts'
 import type { LimitsObserver } from './limits/create-limits.ts'
+import type { OverloadObserver } from './plugins/overload.ts'
 import type { FeedObserver } from './stream/delivery.ts'
 
 /** What ingest counts and logs: a line when a dependency goes and when it comes back. */
@@ -57,4 +58,10 @@ export function feedInstruments(metrics: Metrics): FeedObserver {
     queued: (bytes) => queued.set(bytes, {}),
     subscribers: (count) => subscribers.set(count, {}),
   }
+}
+
+/** Requests that were turned away for lack of room; one line each would be a part of the overload. */
+export function overloadInstruments(metrics: Metrics): OverloadObserver {
+  const shed = metrics.counter('millrace_gateway_shed_total', 'Requests turned away for lack of room', ['because'])
+  return { shed: (because) => shed.add(1, { because }) }
 }

@@ -11,12 +11,13 @@ import { createLastUsed } from './access/last-used.ts'
 import { startAnswers } from './answers/start-answers.ts'
 import type { INGEST } from './config.ts'
 import { startDependencyCheck } from './dependencies.ts'
-import { createInstruments, feedInstruments, limitsInstruments } from './instruments.ts'
-import { startIntakes } from './intake/start-intakes.ts'
+import { createInstruments, feedInstruments, limitsInstruments, overloadInstruments } from './instruments.ts'
+import { type Intakes, startIntakes } from './intake/start-intakes.ts'
 import { createLimits } from './limits/create-limits.ts'
 import { createEventReader } from './mapping/create-event-reader.ts'
 import { bodyLimits } from './plugins/bodies.ts'
 import { createHeldBytes } from './plugins/held-bytes.ts'
+import { overload } from './plugins/overload.ts'
 import type { GatewayParts } from './start-gateway.ts'
 import { startPredictionFeed } from './stream/start-prediction-feed.ts'
 import { startGatewayUsage } from './usage/start-usage.ts'
@@ -35,11 +36,13 @@ export async function startParts(context: StageContext, own: Compiled<typeof ING
   const control = await context.start('control log', () => startControlLog(context))
   context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
   const dependencies = await startDependencies(context, own)
+  const intakes = await startIntakes(context, own)
+  const held = createHeldBytes(own.maxHeldBytes)
   const lastUsed = createLastUsed({ redis: await redisFor(context, 'Redis for last uses'), clock })
   return {
     access: createAccess({ control, jwt: jwtSettings(own), maxStaleMs: own.accessMaxStaleMs, clock, logger, lastUsed }),
     usage: await startGatewayUsage(context, own.usageIntervalMs),
-    intakes: await startIntakes(context, own),
+    intakes,
     control,
     dependencies,
     redis: await redisFor(context, 'Redis for the admin', ADMIN_REDIS_WITHIN_MS),
@@ -58,10 +61,24 @@ export async function startParts(context: StageContext, own: Compiled<typeof ING
         observer: feedInstruments(metrics),
       }),
     ),
-    before: [bodyLimits({ maxBodyBytes: own.maxBodyBytes, held: createHeldBytes(own.maxHeldBytes) })],
+    before: [
+      bodyLimits({ maxBodyBytes: own.maxBodyBytes, held }),
+      overload({
+        maxMemoryBytes: context.config.maxMemoryBytes,
+        held,
+        backlog: { of: () => backlogOf(intakes), maxBytes: own.maxBytesInFlight },
+        clock,
+        observer: overloadInstruments(metrics),
+      }),
+    ],
     adminBefore: [bodyLimits({ maxBodyBytes: ADMIN_BODY_BYTES, held: createHeldBytes(ADMIN_HELD_BYTES) })],
     answers: await startAnswers(context),
   }
+}
+
+function backlogOf({ events, labels }: Intakes): { readonly bytes: number; readonly oldestMs: number } {
+  const [first, second] = [events.backlog(), labels?.backlog() ?? { bytes: 0, oldestMs: 0 }]
+  return { bytes: first.bytes + second.bytes, oldestMs: Math.max(first.oldestMs, second.oldestMs) }
 }
 
 async function startReaders(context: StageContext): Promise<GatewayParts['readers']> {
