@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { PipelineError } from '../../schemas/pipeline/problems.ts'
 import { describeError } from '../runtime/errors.ts'
+import { register as registerAsyncApi } from './commands/asyncapi.ts'
 import { register as registerAudit } from './commands/audit.ts'
 import { register as registerDlq } from './commands/dlq.ts'
 import { register as registerDoctor } from './commands/doctor.ts'
@@ -24,6 +25,7 @@ for (const register of [
   registerLint,
   registerTest,
   registerGenerate,
+  registerAsyncApi,
   registerTopics,
   registerSchemas,
   registerMigrate,

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { TopicContracts } from '../../schemas/asyncapi.ts'
 import type { AvroSchema } from '../../schemas/pipeline/compiled.ts'
 import { valueSubject } from '../../schemas/topics.ts'
 import { type AvroType, parseAvroSchema } from './avro/avro-type.ts'
@@ -9,6 +10,15 @@ import type { StageContext } from './stage-process.ts'
 export async function readContract(name: string): Promise<AvroSchema> {
   const file = join(import.meta.dirname, '../../schemas/avro', `${name}.avsc`)
   return JSON.parse(await readFile(file, 'utf8')) as AvroSchema
+}
+
+/** Those of a pipeline's topics. */
+export async function readTopicContracts(): Promise<TopicContracts> {
+  return {
+    featureVector: await readContract('feature-vector'),
+    prediction: await readContract('prediction'),
+    deadLetter: await readContract('dead-letter'),
+  }
 }
 
 export interface RegisteredType {
