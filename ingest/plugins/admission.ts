@@ -32,6 +32,8 @@ export const ADMISSION_INTERVAL_MS = 20
 const FULL_BEGINS = 0.8
 /** Of each new measurement in the rate. */
 const SMOOTHING = 0.2
+/** So few at one time are no overload, however long they take: a process that has just started takes its time for the first ones. */
+const LEAST_IN_A_TURN = 8
 /** Requests let in are remembered for as long as a backlog may be old. */
 const REMEMBERED_MS = 10_000
 
@@ -39,7 +41,7 @@ const REMEMBERED_MS = 10_000
  * Three rules; each turns away what is too much and nothing more, so that the capacity is used whatever comes:
  *
  *   loop     Requests that came while the event loop was busy are there at once when it turns. Those that it reaches within `turnMs` get
- *            in, the others are answered that it is too much: a turn, and so the wait of the next requests, stays short.
+ *            in, and the first few; the others are answered that it is too much: a turn, and so the wait of the next requests, stays short.
  *   backlog  What waits for an acknowledgement is what was let in since its oldest part was, and how far that oldest part has moved tells
  *            how many are done in a time: both follow from the requests let in and the age of the oldest. A request gets in
  *            while what is before it takes no longer than `backlogMs`. The age alone would come too late: when it shows, too many are in.
@@ -47,6 +49,7 @@ const REMEMBERED_MS = 10_000
  */
 export function createAdmission(rules: AdmissionRules): Admission {
   let turnBegan = Number.NEGATIVE_INFINITY
+  let inTurn = 0
   let byRoom = 0
   /** Requests let in, by ms. */
   let admitted: { readonly at: number; count: number }[] = []
@@ -89,12 +92,14 @@ export function createAdmission(rules: AdmissionRules): Admission {
     },
     turn(nowMs) {
       turnBegan = nowMs
+      inTurn = 0
     },
     refuse(nowMs) {
-      if (nowMs - turnBegan > rules.turnMs) return 'loop'
+      if (inTurn >= LEAST_IN_A_TURN && nowMs - turnBegan > rules.turnMs) return 'loop'
       if (left <= 0) return 'backlog'
       if (byRoom > 0 && rules.random() < byRoom) return 'room'
       left--
+      inTurn++
       const at = Math.floor(nowMs)
       const last = admitted.at(-1)
       if (last?.at === at) last.count++

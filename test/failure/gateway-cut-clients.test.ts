@@ -78,4 +78,18 @@ test('a client that was cut anywhere and tries again with its idempotency key ha
   )
   expect(predicted.map(({ event_id }) => event_id).sort()).toEqual(keys.toSorted())
   expect(new Set(predicted.map(({ traceparent }) => traceparent))).toEqual(new Set([TRACE]))
+
+  // what is billed is what is in Kafka, also when nobody was there to be told
+  gateway.signal('SIGTERM')
+  expect(await gateway.exited).toBe(0)
+  await eventually(
+    async () => {
+      const usage = await run.clickhouse.rows<{ tenant: string; events: string }>(
+        'SELECT tenant, events FROM gateway_usage WHERE pipeline = {name:String}',
+        { name },
+      )
+      expect(usage).toEqual([{ tenant: 'default', events: String(events) }])
+    },
+    { deadlineMs: 30_000 },
+  )
 })

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Agent, type IncomingMessage, request } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 
 export interface RollingClient {
   /** Sends until `signal` aborts; resolves with what was answered, and what was not. */
@@ -18,6 +19,9 @@ export interface Sent {
   readonly failures: readonly string[]
 }
 
+/** Between two requests: the processes that start beside it need the machine, too. */
+const PAUSE_MS = 5
+
 /**
  * A client with one connection, kept alive, to one of several gateways. It goes to the next one when an answer says
  * `connection: close` or a connection is refused, and on nothing else.
@@ -30,6 +34,7 @@ export function createRollingClient(name: string, ports: readonly number[], firs
       const answers = new Map<string, number>()
       const failures: string[] = []
       for (let index = 0; !signal.aborted; index++) {
+        await delay(PAUSE_MS)
         const id = `${name}-${index}`
         const body = bodyOf(id)
         for (let tries = 1; ; tries++) {

@@ -118,3 +118,12 @@ test('the fuller it is the more are turned away, and nobody gets in when it is f
   expect(part(1)).toBe(1)
   expect(part(3)).toBe(1)
 })
+
+test('a few at a time get in however long they take', () => {
+  const admission = createAdmission({ turnMs: TURN_MS, backlogMs: BACKLOG_MS, random: () => 0.5 })
+  admission.turn(0)
+  const refused = Array.from({ length: 10 }, (_, index) => admission.refuse(index * 10 * TURN_MS))
+  expect(refused).toEqual([...Array.from({ length: 8 }, () => null), 'loop', 'loop'])
+  admission.turn(100 * TURN_MS)
+  expect(admission.refuse(102 * TURN_MS)).toBeNull()
+})
