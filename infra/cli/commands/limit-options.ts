@@ -9,7 +9,8 @@ const OPTIONS: readonly (readonly [keyof LimitSettings, string, string])[] = [
   ['eventsPerMonth', '--events-per-month <n>', 'events in a calendar month (UTC)'],
 ]
 
-export type LimitOptions = Partial<LimitSettings>
+/** commander takes null for no value. */
+export type LimitOptions = { readonly [K in keyof LimitSettings]?: number | 'none' }
 
 export function withLimits(command: Command): Command {
   for (const [, flag, about] of OPTIONS) command.option(flag, `at most so many ${about}; none = no limit`, limit)
@@ -19,7 +20,7 @@ export function withLimits(command: Command): Command {
 /** Those that were given. */
 export function limitsOf(options: LimitOptions): Partial<LimitSettings> {
   const given = OPTIONS.filter(([name]) => options[name] !== undefined)
-  return Object.fromEntries(given.map(([name]) => [name, options[name]]))
+  return Object.fromEntries(given.map(([name]) => [name, options[name] === 'none' ? null : options[name]]))
 }
 
 /** As options: `events per second 100, …`. */
@@ -29,8 +30,8 @@ export function limitsText(limits: LimitSettings): string {
   return set.map(([name, flag]) => `${flag.slice(2, -4).replaceAll('-', ' ')} ${limits[name]}`).join(', ')
 }
 
-function limit(text: string): number | null {
-  if (text === 'none') return null
+function limit(text: string): number | 'none' {
+  if (text === 'none') return text
   if (!/^[1-9]\d{0,11}$/.test(text)) throw new InvalidArgumentError('must be a whole number from 1 on, or none.')
   return Number(text)
 }
