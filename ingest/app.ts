@@ -8,6 +8,7 @@ import { createClientErrors } from './http/client-error.ts'
 import { HttpProblem, problemBody, problemOf } from './http/problem.ts'
 import type { Gateway } from './http/request.ts'
 import type { Limits } from './limits/limits.ts'
+import { countRequests } from './plugins/count-requests.ts'
 import type { UsageMeter } from './usage/usage.ts'
 
 export interface AppOptions {
@@ -56,6 +57,7 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
   app.decorateRequest('principal', null)
   app.decorateRequest('acceptedEvents', 0)
   app.decorateRequest('receivedBytes', 0)
+  countRequests(usage)(app)
 
   app.addHook('onRoute', ({ config, url, method }) => {
     if (config?.scope === undefined) throw new Error(`${String(method)} ${url} does not say who may use it`)
@@ -113,19 +115,6 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
   })
   app.setNotFoundHandler((request) => {
     throw new HttpProblem(404, 'not_found', `there is no ${request.method} ${request.url.split('?')[0]}`)
-  })
-
-  app.addHook('onResponse', async (request, reply) => {
-    usage.served({
-      route: request.routeOptions.url ?? 'none',
-      method: request.method,
-      tenant: request.principal?.tenant ?? null,
-      status: reply.statusCode,
-      requestBytes: request.receivedBytes,
-      responseBytes: Number(reply.getHeader('content-length') ?? 0),
-      events: request.acceptedEvents,
-      tookMs: reply.elapsedTime,
-    })
   })
 
   for (const plugin of options.plugins) await plugin(app)

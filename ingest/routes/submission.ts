@@ -73,7 +73,8 @@ export async function submitBody(
   })
   const accepted = results.filter(({ ok }) => ok).length
   if (accepted === 0) throw noneAccepted(results, several)
-  request.acceptedEvents = accepted
+  // what an earlier request has brought in already was counted with it
+  request.acceptedEvents = results.filter((result) => result.ok && !result.repeated).length
   if (results.some((result) => result.ok && result.repeated)) reply.header('idempotent-replayed', 'true')
   return { results, several }
 }
