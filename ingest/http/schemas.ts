@@ -241,6 +241,7 @@ const REFUSALS = {
   409: 'It contradicts what is there.',
   410: 'It was there, and is kept no longer.',
   413: 'The body is too large.',
+  414: 'The URL is too long.',
   415: 'The content type or encoding of the body is not taken.',
   422: 'It was understood, and cannot be done.',
   429: 'Too much: a limit is reached. Retry-After says when to try again.',

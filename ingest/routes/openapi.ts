@@ -7,6 +7,7 @@ import type { FastifySchema } from 'fastify'
 import { Type } from 'typebox'
 import type { Gateway } from '../http/request.ts'
 import { problems } from '../http/schemas.ts'
+import { errors } from '../v2/error-shape.ts'
 import { namedComponents } from './openapi-components.ts'
 
 /** Old browsers' ways, and what is for pages alone. Whether there is TLS is for whoever ends it to say. */
@@ -86,7 +87,7 @@ export function documents(options: {
           },
         },
       },
-      transform: documented,
+      transform: documented(options.pipeline),
       transformObject: withComponents,
     })
     documentRoutes(app)
@@ -94,16 +95,36 @@ export function documents(options: {
   }
 }
 
-const documented: SwaggerTransform = ({ schema, url, route }) => {
-  const { scope, deprecated, documentedBody } = route.config ?? {}
-  const described: FastifySchema & Record<string, unknown> = { ...schema }
-  described.security = scope === 'public' ? [] : [{ bearer: [] }, { apiKey: [] }]
-  if (scope !== undefined && scope !== 'public') {
-    described.description = [schema?.description, `Needs the scope \`${scope}\`.`].filter(Boolean).join('\n\n')
+/** What can happen to every request before its route has it. */
+const EVERYWHERE = [400, 414, 431] as const
+
+function documented(pipeline: string): SwaggerTransform {
+  return ({ schema, url, route }) => {
+    const { scope, deprecated, documentedBody } = route.config ?? {}
+    const described: FastifySchema & Record<string, unknown> = { ...schema }
+    described.security = scope === 'public' ? [] : [{ bearer: [] }, { apiKey: [] }]
+    if (scope !== undefined && scope !== 'public') {
+      described.description = [schema?.description, `Needs the scope \`${scope}\`.`].filter(Boolean).join('\n\n')
+    }
+    if (deprecated !== undefined) described.deprecated = true
+    if (documentedBody !== undefined) described.body = documentedBody
+    if (schema?.params !== undefined) described.params = withPipeline(schema.params as ObjectSchema, pipeline)
+    const everywhere = url.startsWith('/v2') ? errors(...EVERYWHERE) : problems(...EVERYWHERE)
+    described.response = { ...everywhere, ...(schema?.response as object | undefined) }
+    return { schema: described, url }
   }
-  if (deprecated !== undefined) described.deprecated = true
-  if (documentedBody !== undefined) described.body = documentedBody
-  return { schema: described, url }
+}
+
+interface ObjectSchema {
+  readonly properties: Readonly<Record<string, object>>
+}
+
+/** A gateway serves one pipeline: there is one value for the parameter. */
+function withPipeline(params: ObjectSchema, pipeline: string): ObjectSchema {
+  const { properties } = params
+  const named = ['pipeline', 'model'].filter((name) => Object.hasOwn(properties, name))
+  const constant = named.map((name) => [name, { ...properties[name], enum: [pipeline] }])
+  return { ...params, properties: { ...properties, ...Object.fromEntries(constant) } }
 }
 
 const withComponents: SwaggerTransformObject = (document) => {

@@ -32,9 +32,8 @@ const FORMATS: Readonly<Record<string, EventFormat>> = {
 /** What RFC 9110 lets a header value have, without spaces at its ends. */
 const KEY = /^[!-~](?:[ -~]{0,198}[!-~])?$/
 
-/** For the document: the same bodies wherever events (or labels) come in. */
-export function documentedBody(description: string, maxEvents: number) {
-  const record = { type: 'object', additionalProperties: true }
+/** For the document: the same bodies wherever events (or labels) come in; `record` is the JSON Schema of one. */
+export function documentedBody(description: string, maxEvents: number, record: object) {
   const binary = { schema: { type: 'string', format: 'binary' } }
   return {
     description,

@@ -1,4 +1,5 @@
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import { recordSchema } from '../http/event-schema.ts'
 import type { Gateway } from '../http/request.ts'
 import {
   AcceptedMany,
@@ -20,6 +21,8 @@ export function v1Events(
   deps: Omit<SubmissionDeps, 'maxEvents' | 'keyBecomesId'> & { readonly pipeline: CompiledPipeline },
 ): (app: Gateway) => void {
   const { pipeline } = deps
+  const { event, http } = pipeline
+  const record = recordSchema('Event', event.schema, { madeUp: event.idField, mapping: http })
   const submission: SubmissionDeps = { ...deps, maxEvents: MAX_EVENTS, keyBecomesId: true }
   return (app) => {
     app.post(
@@ -27,7 +30,7 @@ export function v1Events(
       {
         config: {
           scope: 'ingest',
-          documentedBody: documentedBody(`An event, or up to ${MAX_EVENTS} of them.`, MAX_EVENTS),
+          documentedBody: documentedBody(`An event, or up to ${MAX_EVENTS} of them.`, MAX_EVENTS, record),
         },
         onRequest: ownPipeline(pipeline),
         schema: {

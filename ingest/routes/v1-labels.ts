@@ -1,4 +1,5 @@
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import { recordSchema } from '../http/event-schema.ts'
 import type { Gateway } from '../http/request.ts'
 import {
   BODY_PROBLEMS,
@@ -20,6 +21,8 @@ export function v1Labels(
   deps: Omit<SubmissionDeps, 'maxEvents' | 'keyBecomesId'> & { readonly pipeline: CompiledPipeline },
 ): (app: Gateway) => void {
   const { pipeline } = deps
+  const { label } = pipeline
+  const record = label === null ? {} : recordSchema('Label', label.schema, { madeUp: null, mapping: null })
   const submission: SubmissionDeps = { ...deps, maxEvents: MAX_LABELS, keyBecomesId: false }
   return (app) => {
     app.post(
@@ -27,7 +30,7 @@ export function v1Labels(
       {
         config: {
           scope: 'label',
-          documentedBody: documentedBody(`A label, or up to ${MAX_LABELS} of them.`, MAX_LABELS),
+          documentedBody: documentedBody(`A label, or up to ${MAX_LABELS} of them.`, MAX_LABELS, record),
         },
         onRequest: ownPipeline(pipeline),
         schema: {

@@ -3,6 +3,7 @@ import { fateOf } from '../../infra/runtime/errors.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { parseRequestId } from '../../schemas/request-id.ts'
 import type { Answer, Answers, PredictionView } from '../answers/answers.ts'
+import { recordSchema } from '../http/event-schema.ts'
 import { HttpProblem } from '../http/problem.ts'
 import type { Gateway } from '../http/request.ts'
 import {
@@ -56,6 +57,8 @@ export interface PredictDeps extends Omit<SubmissionDeps, 'maxEvents' | 'keyBeco
  */
 export function v1Predict(deps: PredictDeps): (app: Gateway) => void {
   const { pipeline, answers, headersOf } = deps
+  const { event, http } = pipeline
+  const record = recordSchema('Event', event.schema, { madeUp: event.idField, mapping: http })
   const submission: SubmissionDeps = { ...deps, maxEvents: MAX_EVENTS, keyBecomesId: true }
 
   async function itemOf(result: Accepted, index: number, tenant: string, signal: AbortSignal): Promise<Item> {
@@ -73,7 +76,7 @@ export function v1Predict(deps: PredictDeps): (app: Gateway) => void {
       {
         config: {
           scope: 'ingest',
-          documentedBody: documentedBody(`An event, or up to ${MAX_EVENTS} of them.`, MAX_EVENTS),
+          documentedBody: documentedBody(`An event, or up to ${MAX_EVENTS} of them.`, MAX_EVENTS, record),
         },
         onRequest: ownPipeline(pipeline),
         schema: {

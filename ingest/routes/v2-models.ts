@@ -68,11 +68,13 @@ const IDEMPOTENCY_KEY = /^[!-~](?:[ -~]{0,198}[!-~])?$/
 export function v2Models(deps: V2ModelDeps): (app: Gateway) => void {
   const { pipeline, problem } = deps
   const record = parseRecordSchema(pipeline.event.schema)
-  const columns = inputColumns(record, { optional: optionalFields(pipeline), notGiven: mappedFields(pipeline) })
+  const columns = inputColumns(record, pipeline.event.idField, mappedFields(pipeline))
   const metadata = {
     name: pipeline.name,
     platform: 'millrace',
-    inputs: columns.map(({ name, datatype, optional }) => ({ name, datatype, shape: [-1], parameters: { optional } })),
+    inputs: columns.map(({ name, datatype, absent }) => {
+      return { name, datatype, shape: [-1], parameters: { optional: absent !== 'refused' } }
+    }),
     outputs: OUTPUTS.map(({ name, datatype, shape }) => ({ name, datatype, shape: [...shape] })),
   }
   const checkModel = (name: string, principal: Principal | null): void => {
@@ -204,13 +206,6 @@ const InferHeaders = Type.Object({
   ),
   traceparent: Type.Optional(Type.String({ description: 'W3C trace context; goes with the events.' })),
 })
-
-/** What may be left out although it is not nullable: the reader makes up an id, and the schema has a default. */
-function optionalFields({ event }: CompiledPipeline): ReadonlySet<string> {
-  const fields = event.schema['fields'] as readonly Readonly<Record<string, unknown>>[]
-  const withDefault = fields.filter((field) => Object.hasOwn(field, 'default')).map(({ name }) => String(name))
-  return new Set([event.idField, ...withDefault])
-}
 
 /** What the pipeline gives constants, or takes from headers. */
 function mappedFields({ http }: CompiledPipeline): ReadonlySet<string> {

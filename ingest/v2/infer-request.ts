@@ -146,9 +146,12 @@ function columnValues(
     return { name, values: fromBinary(name, binary.subarray(at - size, at), datatype as Datatype, rows) }
   })
   if (at !== binary.length) throw invalid(`${binary.length - at} bytes behind the JSON belong to no input`)
-  const missing = columns.filter(({ name, optional }) => !optional && !seen.has(name)).map(({ name }) => name)
+  const absent = columns.filter(({ name }) => !seen.has(name))
+  const missing = absent.filter((column) => column.absent === 'refused').map(({ name }) => name)
   if (missing.length > 0) throw invalid(`inputs are missing: ${missing.join(', ')}`)
-  return { values, rows }
+  const nulls = Array<string>(rows).fill('null')
+  const nullColumns = absent.filter((column) => column.absent === 'null').map(({ name }) => ({ name, values: nulls }))
+  return { values: [...values, ...nullColumns], rows }
 }
 
 function fromJson({ name, data }: InferRequest['inputs'][number], column: InputColumn, rows: number): string[] {

@@ -8,31 +8,28 @@ export const DATATYPES: readonly Datatype[] = ['BOOL', 'INT32', 'INT64', 'FP32',
 export interface InputColumn {
   readonly name: string
   readonly datatype: Datatype
-  /** May be left out. */
-  readonly optional: boolean
+  /** Left out: `null` in every row, what the reader has for it (`default`), or refused. */
+  readonly absent: 'null' | 'default' | 'refused'
   /** May have null in its JSON data. */
   readonly nullable: boolean
 }
 
 /**
- * The columns that events are given in: fields that requests may give and that may be left out (`optional`) or not. Fields that are no
- * single value have none, and can only be left out.
+ * The columns that events are given in: the fields but those that requests do not give (`mapped`). The id is made up where there is
+ * none. Fields that are no single value have no column, and can only be left out.
  */
-export function inputColumns(
-  record: AvroRecord,
-  fields: { readonly optional: ReadonlySet<string>; readonly notGiven: ReadonlySet<string> },
-): readonly InputColumn[] {
-  const given = record.fields.filter(({ name }) => !fields.notGiven.has(name))
-  return given.flatMap((field) => columnOf(field, fields.optional.has(field.name)) ?? [])
+export function inputColumns(record: AvroRecord, idField: string, mapped: ReadonlySet<string>): readonly InputColumn[] {
+  const given = record.fields.filter(({ name }) => !mapped.has(name))
+  return given.flatMap((field) => columnOf(field, field.default !== undefined || field.name === idField) ?? [])
 }
 
-function columnOf({ name, type }: AvroField, optional: boolean): InputColumn | null {
+function columnOf({ name, type }: AvroField, hasDefault: boolean): InputColumn | null {
   const branches = type.kind === 'union' ? type.branches : [type]
   const [only, ...others] = branches.filter((branch) => !isNull(branch))
   const datatype = only === undefined || others.length > 0 ? null : datatypeOf(only)
   if (datatype === null) return null
   const nullable = branches.some(isNull)
-  return { name, datatype, nullable, optional: optional || nullable }
+  return { name, datatype, nullable, absent: hasDefault ? 'default' : nullable ? 'null' : 'refused' }
 }
 
 function isNull(type: AvroType): boolean {
