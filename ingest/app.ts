@@ -5,6 +5,7 @@ import { describeError } from '../infra/runtime/errors.ts'
 import type { Logger } from '../infra/runtime/telemetry/logger.ts'
 import type { Access, Principal } from './access/access.ts'
 import { createClientErrors } from './http/client-error.ts'
+import { answerFrameworkError } from './http/framework-errors.ts'
 import { HttpProblem, problemBody, problemOf } from './http/problem.ts'
 import type { Gateway } from './http/request.ts'
 import type { Limits } from './limits/limits.ts'
@@ -51,6 +52,7 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
     return503OnClosing: false,
     exposeHeadRoutes: false,
     clientErrorHandler: clientErrors.refuse,
+    frameworkErrors: answerFrameworkError,
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.server.maxConnections = options.maxConnections
 

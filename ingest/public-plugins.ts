@@ -1,9 +1,11 @@
 import type { Compiled } from '../infra/runtime/config.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
 import type { INGEST } from './config.ts'
-import type { Gateway } from './http/request.ts'
+import type { GatewayParts } from './gateway-parts.ts'
+import type { Plugin } from './http/request.ts'
 import { requestsInFlight } from './plugins/in-flight.ts'
 import { versions } from './plugins/versions.ts'
+import { asyncapi } from './routes/asyncapi.ts'
 import { health } from './routes/health.ts'
 import { documents } from './routes/openapi.ts'
 import { createPredictionHeaders } from './routes/prediction-headers.ts'
@@ -14,9 +16,6 @@ import { v1Predict } from './routes/v1-predict.ts'
 import { v1Predictions } from './routes/v1-predictions.ts'
 import { v1Stream } from './routes/v1-stream.ts'
 import { v2 } from './routes/v2.ts'
-import type { GatewayParts } from './start-gateway.ts'
-
-export type Plugin = (app: Gateway) => Promise<void> | void
 
 /** What the public port serves, in the order in which it must be added. */
 export function publicPlugins(
@@ -46,6 +45,7 @@ export function publicPlugins(
     requestsInFlight(metrics),
     health({ problem }),
     v1Pipeline({ pipeline }),
+    asyncapi({ pipeline, version }),
     v1Events(events),
     v1Predict({ ...waiting, headersOf }),
     v1Predictions({ pipeline, answers, headersOf }),

@@ -13,6 +13,9 @@ export type Gateway = FastifyInstance<
   TypeBoxTypeProvider
 >
 
+/** Routes and hooks that are added to the server. */
+export type Plugin = (app: Gateway) => Promise<void> | void
+
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** What the caller's credential must allow; `public` = no credential is asked for. Every route names one: there is no default. */

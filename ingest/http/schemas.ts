@@ -37,7 +37,7 @@ export const ItemProblem = Type.Object(
   { title: 'ItemProblem', description: 'What is wrong with one event or label.' },
 )
 
-export const Problem = Type.Object(
+const Problem = Type.Object(
   {
     type: Type.String({ description: 'A URI of the kind of problem, from its code.' }),
     title: Type.String(),
@@ -145,12 +145,12 @@ export const Prediction = Type.Object(
   { title: 'Prediction' },
 )
 
-export const Predicted = Type.Object(
+const Predicted = Type.Object(
   { state: Type.Literal('predicted'), prediction: Prediction },
   { title: 'Predicted', description: 'The event has its prediction.' },
 )
 
-export const Rejected = Type.Object(
+const Rejected = Type.Object(
   {
     state: Type.Literal('rejected'),
     reason: Type.String({ description: 'Stable, for programs.', examples: ['distance_out_of_range'] }),

@@ -111,7 +111,7 @@ export function startIntake(options: IntakeOptions): Started<RunningIntake> {
     open.add(submission)
     openBytes += bytes
     const headers = headersOf(by)
-    const sent = items.map((item) => (item.ok ? send(item, headers) : null))
+    const sent = items.map(async (item) => (item.ok ? await send(item, headers) : null))
     const settled = Promise.allSettled(sent).then(() => {
       open.delete(submission)
       openBytes -= bytes

@@ -26,7 +26,7 @@ declare module 'fastify' {
 }
 
 /** Decoded, a body comes to its route as one `Buffer`; to a route with a schema of its body as what its JSON says. */
-export const BODY_TYPES = [
+const BODY_TYPES = [
   'application/json',
   'application/x-ndjson',
   /** An object container file. */
@@ -93,7 +93,7 @@ export function bodyLimits(settings: BodySettings): (app: Gateway) => void {
         if (hasRoom) request.heldBytes += bytes
         return hasRoom
       })
-      awaiting.get(payload)?.writeContinue()
+      if (!reading.refused) awaiting.get(payload)?.writeContinue()
       const body = await reading.body.finally(() => {
         request.receivedBytes = reading.wireBytes()
       })

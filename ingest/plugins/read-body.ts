@@ -15,6 +15,8 @@ export interface BodyRules {
 
 export interface BodyReading {
   readonly body: Promise<Buffer>
+  /** Refused for what its headers say: nothing of it is read. */
+  readonly refused: boolean
   /** That came over the wire so far. */
   readonly wireBytes: () => number
 }
@@ -26,29 +28,25 @@ const DECODED_CHUNK_BYTES = 65_536
 
 /**
  * Reads a body into one buffer of its own, decoding as it comes: what is above a limit is cut off there, so that it takes no more
- * memory than the limit and the buffer that it grew out of, however it was sent. `hold` is asked before it takes more; false = 503.
+ * memory than twice the limit, however it was sent. `hold` is asked before it takes more; false = 503.
  * Rejects with `HttpProblem`: 400 `body_incomplete`, `bad_encoding`; 408 `slow_body`; 413 `body_too_large`, `compression_ratio`;
  * 415 `unsupported_encoding`; 503 `overloaded`.
  */
 export function readBody(payload: IncomingMessage, rules: BodyRules, hold: (bytes: number) => boolean): BodyReading {
   const { maxBodyBytes, maxRatio, leastBytesPerSecond, slowAfterMs } = rules
-  let wire = 0
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
-  const reading = { body: promise, wireBytes: () => wire }
   const declared = Number(payload.headers['content-length'] ?? Number.NaN)
-  if (declared > maxBodyBytes) {
-    reject(tooLarge(maxBodyBytes))
-    return reading
-  }
   let decoder: Transform | null
   try {
+    if (declared > maxBodyBytes) throw tooLarge(maxBodyBytes)
     decoder = decoderOf(payload.headers['content-encoding'], maxBodyBytes)
   } catch (error) {
-    reject(error)
-    return reading
+    return { body: Promise.reject(error), refused: true, wireBytes: () => 0 }
   }
 
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
+  let wire = 0
   let buffer = Buffer.alloc(0)
+  let decoded: Buffer[] = []
   let length = 0
   let ended = false
   let wireBefore = 0
@@ -65,7 +63,8 @@ export function readBody(payload: IncomingMessage, rules: BodyRules, hold: (byte
     clearInterval(watch)
     payload.off('data', onWire)
     if (problem === null) {
-      resolve(buffer.length === length ? buffer : buffer.subarray(0, length))
+      if (decoder !== null) resolve(Buffer.concat(decoded, length))
+      else resolve(buffer.length === length ? buffer : buffer.subarray(0, length))
       return
     }
     if (decoder !== null) {
@@ -73,21 +72,22 @@ export function readBody(payload: IncomingMessage, rules: BodyRules, hold: (byte
       decoder.destroy()
     }
     buffer = Buffer.alloc(0)
+    decoded = []
     // what still comes is thrown away until the answer has closed the connection
     payload.resume()
     reject(problem)
   }
 
+  /** Copied at once: what comes in pieces of one byte takes no more memory than what comes at once. */
   function append(chunk: Buffer): void {
-    if (ended) return
     const needed = length + chunk.length
     if (needed > maxBodyBytes) {
       end(tooLarge(maxBodyBytes))
       return
     }
     if (needed > buffer.length) {
-      const first = declared > 0 && decoder === null ? Math.min(declared, FIRST_DECLARED_BYTES) : FIRST_BYTES
-      const most = declared > 0 && decoder === null ? declared : maxBodyBytes
+      const first = declared > 0 ? Math.min(declared, FIRST_DECLARED_BYTES) : FIRST_BYTES
+      const most = declared > 0 ? declared : maxBodyBytes
       const size = Math.max(needed, Math.min(most, Math.max(first, buffer.length * 2)))
       if (!hold(size - buffer.length)) {
         end(noRoom())
@@ -107,11 +107,15 @@ export function readBody(payload: IncomingMessage, rules: BodyRules, hold: (byte
     else if (wire > maxBodyBytes) end(tooLarge(maxBodyBytes))
   }
 
+  /** The decoder's chunks are as large as they can be. */
   function onDecoded(chunk: Buffer): void {
-    append(chunk)
-    if (length > RATIO_FROM_BYTES && length > wire * maxRatio) {
+    if (ended) return
+    length += chunk.length
+    if (length > maxBodyBytes) end(tooLarge(maxBodyBytes))
+    else if (length > RATIO_FROM_BYTES && length > wire * maxRatio) {
       end(new HttpProblem(413, 'compression_ratio', `the body decodes to more than ${maxRatio} times what was sent`))
-    }
+    } else if (!hold(chunk.length)) end(noRoom())
+    else decoded.push(chunk)
   }
 
   payload.on('data', onWire)
@@ -128,7 +132,7 @@ export function readBody(payload: IncomingMessage, rules: BodyRules, hold: (byte
     decoder.once('end', () => end(null))
     payload.pipe(decoder)
   }
-  return reading
+  return { body: promise, refused: false, wireBytes: () => wire }
 }
 
 function decoderOf(encoding: string | undefined, maxBodyBytes: number): Transform | null {

@@ -14,7 +14,7 @@ import type { Accepted } from '../intake/intake.ts'
 import { ownPipeline } from './own-pipeline.ts'
 import { documentedBody, type SubmissionDeps, submitBody } from './submission.ts'
 
-export const MAX_EVENTS = 1_000
+const MAX_EVENTS = 1_000
 
 /** `POST /v1/pipelines/{pipeline}/events`: 202 once they are in Kafka; 207 when some are refused. */
 export function v1Events(

@@ -1,3 +1,5 @@
+import { CABIN, DECIMAL, FIXED, FIXED_DECIMAL, logical, MICROS, MILLIS, STOP } from './json-case-types.ts'
+
 /*
  * What the gateway accepts and refuses: one table, for every place that has a verdict on an event. `text` is the JSON of the
  * field `v` of `{"id":"a","v":…}`, `type` its Avro type; accepted = the value as the Avro library reads it back.
@@ -22,22 +24,6 @@ export interface ValueCase {
 const is = (value: unknown): Accepted => ({ value })
 const no = (code: string, below = ''): Refused => ({ code, at: `/v${below}` })
 
-const CABIN = { type: 'enum', name: 'Cabin', symbols: ['first', 'second'] }
-const FIXED = { type: 'fixed', name: 'F4', size: 4 }
-const STOP = {
-  type: 'record',
-  name: 'Stop',
-  fields: [
-    { name: 'port', type: 'string' },
-    { name: 'wait', type: ['null', 'int'], default: null },
-    { name: 'next', type: ['null', 'Stop'], default: null },
-  ],
-}
-const logical = (type: string, logicalType: string, more: object = {}) => ({ type, logicalType, ...more })
-const MILLIS = logical('long', 'timestamp-millis')
-const MICROS = logical('long', 'timestamp-micros')
-const DECIMAL = logical('bytes', 'decimal', { precision: 5, scale: 2 })
-const FIXED_DECIMAL = { ...FIXED, name: 'D4', logicalType: 'decimal', precision: 9, scale: 3 }
 const deep = (depth: number): string => `${'{"port":"a","next":'.repeat(depth)}null${'}'.repeat(depth)}`
 const bytes = (hex: string): Buffer => Buffer.from(hex, 'hex')
 
@@ -294,6 +280,13 @@ const TABLE: readonly (readonly [type: unknown, rows: readonly Row[]])[] = [
       ['no comma', '[1 2]', no('invalid_json')],
       ['an object', '{}', no('wrong_type')],
       ['millions of items', `[${'1,'.repeat(1_100_000)}1]`, no('too_large', '/999998')],
+    ],
+  ],
+  [
+    { type: 'array', items: 'null' },
+    [
+      ['one null', '[null]', is([null])],
+      ['two, which take no bytes either', '[null,null]', no('too_large', '/1')],
     ],
   ],
   [

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { createGatewayClient, type GatewayClient, GatewayError } from 'millrace/client'
 import { expect, onTestFinished, test } from 'vitest'
 
@@ -15,14 +16,13 @@ type Reply = (response: ServerResponse, seen: Seen) => void
 /** A server that gives each request the next reply, and the last one to all that follow. */
 async function gatewayThat(...replies: readonly Reply[]): Promise<{ client: GatewayClient; seen: readonly Seen[] }> {
   const seen: Seen[] = []
-  const server = createServer(async (request, response) => {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk as Buffer)
+  const server = createServer((request, response) => {
     const { method, url, headers } = request
-    seen.push({ method, url, headers, body: Buffer.concat(chunks).toString() })
-    const reply = replies[Math.min(seen.length, replies.length) - 1]
-    const last = seen.at(-1)
-    if (reply !== undefined && last !== undefined) reply(response, last)
+    void text(request).then((body) => {
+      const last = { method, url, headers, body }
+      seen.push(last)
+      replies[Math.min(seen.length, replies.length) - 1]?.(response, last)
+    })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => {

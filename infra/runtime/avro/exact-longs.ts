@@ -23,8 +23,18 @@ const MAX_BYTES = 10
 const MIN = -(2n ** 63n)
 const MAX = 2n ** 63n - 1n
 
-/** Mends avsc's long type, for the whole process. */
-export function exactLongs(types: { readonly LongType: object }): void {
+interface UnionType {
+  readonly _bucketIndices: { readonly number?: number }
+  _getIndex(value: unknown): number | undefined
+}
+
+/** Mends avsc's long type, and the unions that it is in, for the whole process. */
+export function exactLongs(types: { readonly LongType: object; readonly UnwrappedUnionType: object }): void {
+  const union = (types.UnwrappedUnionType as { readonly prototype: UnionType }).prototype
+  const { _getIndex: indexOf } = union
+  union._getIndex = function (value) {
+    return typeof value === 'bigint' ? this._bucketIndices.number : indexOf.call(this, value)
+  }
   const { prototype } = types.LongType as { readonly prototype: LongType }
   const { _check: check, _write: write } = prototype
   prototype._check = function (value, flags, hook) {

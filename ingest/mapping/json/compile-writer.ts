@@ -26,7 +26,7 @@ export function compileWriters(): WriterOf {
   const writerOf: WriterOf = (type) => {
     switch (type.kind) {
       case 'array':
-        return arrayWriter(writerOf(type.items))
+        return arrayWriter(writerOf(type.items), takesNoBytes(type.items))
       case 'map':
         return mapWriter(writerOf(type.values))
       case 'union':
@@ -89,13 +89,22 @@ function putCount(cursor: JsonCursor, start: number, count: number): boolean {
   return true
 }
 
-function arrayWriter(write: Writer): Writer {
+function takesNoBytes(type: AvroType, around: readonly AvroType[] = []): boolean {
+  if (type.kind === 'primitive') return type.type === 'null'
+  if (type.kind === 'fixed') return type.size === 0
+  if (type.kind !== 'record' || around.includes(type)) return false
+  return type.fields.every((field) => takesNoBytes(field.type, [...around, type]))
+}
+
+/** `empty`: of items without bytes there may be one, as no decoder here believes in more items than there are bytes. */
+function arrayWriter(write: Writer, empty: boolean): Writer {
   return (cursor) => {
     if (cursor.kind() !== KIND.array) return cursor.unexpected('an array')
     const start = cursor.pos++
     let count = 0
     const read = readItems(cursor, (at) => {
       count++
+      if (empty && count > 1) return at.fail('too_large', 'of values without bytes an array may have one')
       return at.room() && write(at)
     })
     return read && putCount(cursor, start, count)
