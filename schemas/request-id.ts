@@ -16,8 +16,18 @@ export interface RequestId {
 const PATTERN = /^([a-z][a-z0-9-]*)\.(\d{4})(\d{2})(\d{2})\.(\d{1,9})\.(\d{1,16})$/
 
 export function formatRequestId(pipeline: string, ingestedAtMs: number, partition: number, offset: number): string {
-  const day = new Date(ingestedAtMs).toISOString().slice(0, 10).replaceAll('-', '')
-  return `${pipeline}.${day}.${partition}.${offset}`
+  return `${pipeline}.${dayText(Math.floor(ingestedAtMs / DAY_MS))}.${partition}.${offset}`
+}
+
+const DAY_MS = 86_400_000
+let last = { day: 0, text: '19700101' }
+
+/** Almost always that of the time before. */
+function dayText(day: number): string {
+  if (day !== last.day) {
+    last = { day, text: new Date(day * DAY_MS).toISOString().slice(0, 10).replaceAll('-', '') }
+  }
+  return last.text
 }
 
 /** Null when the text is not a request id. */

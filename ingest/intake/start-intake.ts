@@ -123,7 +123,7 @@ export function startIntake(options: IntakeOptions): Started<RunningIntake> {
         throw retryable('kafka_unavailable', `${topic} did not acknowledge within ${publishWithinMs} ms`)
       }
     } finally {
-      enough.abort()
+      enough.abort('settled')
     }
     try {
       return await Promise.all(sent)

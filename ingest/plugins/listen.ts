@@ -10,6 +10,9 @@ export interface Address {
   readonly url: string
 }
 
+/** Connections that wait to be accepted: one that finds no room waits for seconds before it tries again. As many as the system allows. */
+const BACKLOG = 65_535
+
 /** `stop` takes no new connection and resolves when every request that runs has been answered. */
 export async function startListening(
   app: Gateway,
@@ -17,7 +20,7 @@ export async function startListening(
 ): Promise<Started<Address>> {
   const { host, port, portVariable } = options
   try {
-    await app.listen({ host, port })
+    await app.listen({ host, port, backlog: BACKLOG })
   } catch (error) {
     await app.close()
     if ((error as NodeJS.ErrnoException).syscall === undefined) throw error

@@ -54,6 +54,17 @@ const RECONNECT_MAX_MS = 2_000
 /** A connection takes longer than a command may. */
 const CONNECT_LEAST_MS = 1_000
 
+const digests = new Map<string, string>()
+
+/** By which Redis knows a script; there are few. */
+function digestOf(script: string): string {
+  const known = digests.get(script)
+  if (known !== undefined) return known
+  const digest = createHash('sha1').update(script).digest('hex')
+  digests.set(script, digest)
+  return digest
+}
+
 /** Begins to connect. A call made before the first connection is there waits for it, up to the command timeout. */
 export function connectRedis(options: RedisOptions): RedisClient {
   const { url, tls, commandTimeoutMs, logger } = options
@@ -128,7 +139,7 @@ export function connectRedis(options: RedisOptions): RedisClient {
       }),
     evaluate: (script, keys, args) =>
       call('EVALSHA', async () => {
-        const sha = createHash('sha1').update(script).digest('hex')
+        const sha = digestOf(script)
         try {
           return await redis.evalsha(sha, keys.length, ...keys, ...args)
         } catch (error) {
