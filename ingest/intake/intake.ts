@@ -26,8 +26,10 @@ export interface Intake {
    * `kafka_unavailable` (retry) when some of them could not be acknowledged within the time for it: whoever tries again with
    * the same ids loses nothing and, with the pipeline's `dedupe`, doubles nothing. `idempotency_key_reused` (reject): the
    * same key came with another body.
+   *
+   * Awaits `before` before it publishes anything, and does not call it for what was finished already; rejects with what that rejects with.
    */
-  submit(items: readonly ReadItem[], by: Submitter): Promise<readonly Accepted[]>
+  submit(items: readonly ReadItem[], by: Submitter, before?: () => Promise<void>): Promise<readonly Accepted[]>
   /** Bytes that wait for an acknowledgement, and how long the oldest has, ms. */
   backlog(): { readonly bytes: number; readonly oldestMs: number }
 }

@@ -146,19 +146,24 @@ export function startIntake(options: IntakeOptions): Started<RunningIntake> {
     return { ok: true, requestId, id: item.id, repeated: false }
   }
 
-  async function submit(items: readonly ReadItem[], by: Submitter): Promise<readonly Accepted[]> {
+  async function submit(
+    items: readonly ReadItem[],
+    by: Submitter,
+    before?: () => Promise<void>,
+  ): Promise<readonly Accepted[]> {
     const { tenant, idempotencyKey: key } = by
     const body = key === null ? null : bodyDigest(items)
     if (key !== null && body !== null) {
-      const before = await finished.find(tenant, key, body)
-      if (before === 'other')
+      const known = await finished.find(tenant, key, body)
+      if (known === 'other')
         throw rejected('idempotency_key_reused', 'the idempotency key came with another body before')
-      if (before !== null) {
+      if (known !== null) {
         return items.map((item, index) =>
-          item.ok ? { ok: true, requestId: before[index] ?? null, id: item.id, repeated: true } : item,
+          item.ok ? { ok: true, requestId: known[index] ?? null, id: item.id, repeated: true } : item,
         )
       }
     }
+    await before?.()
     const outcomes = await publish(items, by)
     const results = items.map((item, index) => accepted(item, outcomes[index] ?? null))
     const isComplete = results.every((result, index) => result.ok || items[index]?.ok === false)

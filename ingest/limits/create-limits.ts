@@ -3,6 +3,7 @@ import { describeError } from '../../infra/runtime/errors.ts'
 import type { RedisClient } from '../../infra/runtime/redis/redis-client.ts'
 import type { Principal } from '../access/access.ts'
 import { appliedLimits } from './applied-limits.ts'
+import { giveBackToRedis } from './give-back.ts'
 import type { Limits, Verdict } from './limits.ts'
 import { createLocalLimits } from './local-limits.ts'
 import { takeFromRedis } from './redis-limits.ts'
@@ -93,6 +94,19 @@ export function createLimits(options: LimitsOptions): Limits {
       }
       return verdictOf(limits, local.take(limits, cost), 1 / replicas, clock.now())
     },
+    async giveBack(principal, cost) {
+      const limits = appliedLimits(principal)
+      if (!isCounted(limits, cost)) return
+      if (alone === null) {
+        try {
+          await giveBackToRedis(redis, limits, cost)
+          return
+        } catch (error) {
+          alone ??= goAlone(error)
+        }
+      }
+      local.giveBack(limits, cost)
+    },
     enter(principal) {
       const places = placesOf(principal, replicas)
       if (places.some(({ key, most }) => (running.get(key) ?? 0) >= most)) return null
@@ -111,7 +125,7 @@ export function createLimits(options: LimitsOptions): Limits {
   }
 }
 
-/** Requests that run are counted by each process alone: it has its part of the limit, one at least. */
+/** Requests that run are counted by each process alone: it has its part of the limit, rounded down, one at least. */
 function placesOf(
   { tenant, credential, limits, tenantLimits }: Principal,
   replicas: number,

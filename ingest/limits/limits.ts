@@ -32,6 +32,8 @@ export interface Verdict {
 export interface Limits {
   /** All or nothing of `cost`. Never rejects. */
   take(principal: Principal, cost: Cost): Promise<Verdict>
+  /** Undoes what was taken for something that did not happen after all, as far as it is counted still. Never rejects. */
+  giveBack(principal: Principal, cost: Cost): Promise<void>
   /** Counts a request that runs in this process; call what it answers once when it has ended. Null = too many run already. */
   enter(principal: Principal): (() => void) | null
 }

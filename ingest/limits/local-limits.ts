@@ -8,6 +8,8 @@ import { type Reading, rateWaitMs } from './tally.ts'
 export interface LocalLimits {
   /** All of the cost or nothing. */
   take(limits: readonly AppliedLimit[], cost: Cost): readonly Reading[]
+  /** What was taken here and Redis does not know of is not owed; what Redis was told already stays taken there. */
+  giveBack(limits: readonly AppliedLimit[], cost: Cost): void
   /** What was taken here and Redis does not know yet, by index; Redis is being told, so it is owed no more. */
   owed(limits: readonly AppliedLimit[]): readonly number[]
   /** Redis was not told after all. */
@@ -69,6 +71,14 @@ export function createLocalLimits(options: { readonly replicas: number; readonly
         }
       }
       return taken.map(({ share, waitMs }) => ({ left: share.tokens, waitMs }))
+    },
+    giveBack(limits, cost) {
+      for (const limit of limits) {
+        const share = shareOf(limit)
+        const back = Math.min(cost[limit.of], share.spent)
+        share.spent -= back
+        share.tokens = Math.min(limit.limit / replicas, share.tokens + back)
+      }
     },
     owed(limits) {
       return limits.map((limit) => {

@@ -10,7 +10,7 @@ const LIMITS = {
   requests_per_second: count('Requests in a second.'),
   events_per_second: count('Events in a second.'),
   bytes_per_second: count('Bytes of request bodies in a second.'),
-  concurrent_requests: count('Requests at one time, per gateway.'),
+  concurrent_requests: count('Requests at one time, over all gateways: each lets its part run, one at least.'),
   events_per_month: count('Events in a calendar month (UTC).'),
 }
 

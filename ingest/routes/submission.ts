@@ -5,7 +5,7 @@ import { HttpProblem } from '../http/problem.ts'
 import { traceparentOf } from '../http/traceparent.ts'
 import type { Accepted, Intake } from '../intake/intake.ts'
 import type { Limits } from '../limits/limits.ts'
-import type { EventFormat, EventReader } from '../mapping/event-reader.ts'
+import type { EventFormat, EventReader, ReadItem } from '../mapping/event-reader.ts'
 import { callerOf } from './own-pipeline.ts'
 
 export interface SubmissionDeps {
@@ -48,44 +48,57 @@ export function documentedBody(description: string, maxEvents: number, record: o
   }
 }
 
-/** Reads the body, takes its events from the limits and brings them into Kafka. Throws when none of them was accepted. */
+/** Reads the body and brings its events in as `bringIn` does. Throws when none of them was accepted. */
 export async function submitBody(
   request: FastifyRequest,
   reply: FastifyReply,
   deps: SubmissionDeps,
 ): Promise<Submission> {
   const { reader, intake, limits, maxEvents, keyBecomesId } = deps
-  const principal = callerOf(request)
   const idempotencyKey = idempotencyKeyOf(request)
   const { items, several } = reader.read(bodyOf(request), formatOf(request), {
     idempotencyKey: keyBecomesId ? idempotencyKey : null,
     headers: request.headers,
     maxEvents,
   })
-  const events = items.filter(({ ok }) => ok).length
-  if (events === 0) throw noneAccepted(items, several)
-  await take(limits, principal, { requests: 0, events, bytes: 0 }, reply)
-  const results = await submitted(intake, items, {
-    tenant: principal.tenant,
-    traceparent: traceparentOf(request.headers),
-    idempotencyKey,
-  })
-  const accepted = results.filter(({ ok }) => ok).length
-  if (accepted === 0) throw noneAccepted(results, several)
-  // what an earlier request has brought in already was counted with it
-  request.acceptedEvents = results.filter((result) => result.ok && !result.repeated).length
-  if (results.some((result) => result.ok && result.repeated)) reply.header('idempotent-replayed', 'true')
+  if (!items.some(({ ok }) => ok)) throw noneAccepted(items, several)
+  const results = await bringIn(request, reply, { intake, limits }, items, idempotencyKey)
+  if (!results.some(({ ok }) => ok)) throw noneAccepted(results, several)
   return { results, several }
 }
 
-async function submitted(intake: Intake, ...[items, by]: Parameters<Intake['submit']>): Promise<readonly Accepted[]> {
+/**
+ * Takes events from the caller's limits and brings them into Kafka. Only what this very request brings in stays taken, and is counted
+ * as its usage: what an earlier one has brought in already was counted with it, and is said in the answer's headers. What is not
+ * acknowledged is given back, though it may come in still: whoever sends it again pays for it then.
+ */
+export async function bringIn(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { intake, limits }: Pick<SubmissionDeps, 'intake' | 'limits'>,
+  items: readonly ReadItem[],
+  idempotencyKey: string | null,
+): Promise<readonly Accepted[]> {
+  const principal = callerOf(request)
+  const by = { tenant: principal.tenant, traceparent: traceparentOf(request.headers), idempotencyKey }
+  const cost = (events: number) => ({ requests: 0, events, bytes: 0 })
+  let taken = 0
   try {
-    return await intake.submit(items, by)
+    const results = await intake.submit(items, by, async () => {
+      const events = items.filter(({ ok }) => ok).length
+      await take(limits, principal, cost(events), reply)
+      taken = events
+    })
+    request.acceptedEvents = results.filter((result) => result.ok && !result.repeated).length
+    if (results.some((result) => result.ok && result.repeated)) reply.header('idempotent-replayed', 'true')
+    return results
   } catch (error) {
     if (error instanceof MillraceError && error.code === 'idempotency_key_reused') {
       throw new HttpProblem(422, error.code, error.message, { cause: error })
     }
     throw error
+  } finally {
+    if (taken > request.acceptedEvents) await limits.giveBack(principal, cost(taken - request.acceptedEvents))
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../../infra/runtime/clock.ts'
 import type { LogReader } from '../../infra/runtime/kafka/log-reader.ts'
-import type { Delivery } from './delivery.ts'
+import type { RecordSet } from '../../infra/runtime/kafka/record-batches/decode-record-set.ts'
 import type { PredictionRows } from './prediction-rows.ts'
 import type { Subscriber } from './subscriber.ts'
 import { ISOLATION, type TopicTail } from './topic-tail.ts'
@@ -10,7 +10,7 @@ export interface CatchUpOptions {
   readonly log: LogReader
   readonly clock: Clock
   readonly rows: PredictionRows
-  readonly delivery: Delivery
+  readonly deliver: (partition: number, set: RecordSet, subscriber: Subscriber) => void
   readonly maxAtATime: number
 }
 
@@ -24,9 +24,9 @@ const NOTHING_MS = 100
  * moves its position in one turn, so that nothing comes between. One that is ahead of the tail joins as it is: what the tail
  * has below its position is passed over.
  *
- * Reads only while the subscriber has room: who is slow to take what was before is not ended for it.
+ * Reads only while the subscriber has room: who is slow to take what was before is not ended for that alone.
  */
-export function createCatchUp({ topic, log, clock, rows, delivery, maxAtATime }: CatchUpOptions) {
+export function createCatchUp({ topic, log, clock, rows, deliver, maxAtATime }: CatchUpOptions) {
   const turns = createTurns(maxAtATime)
 
   /** Reads on in one partition. */
@@ -38,7 +38,7 @@ export function createCatchUp({ topic, log, clock, rows, delivery, maxAtATime }:
       for await (const set of log.read(topic, partition, from, to, { isolation: ISOLATION, signal })) {
         await rows.prepare(set, signal)
         if (signal.aborted) return
-        delivery.own(partition, set, subscriber)
+        deliver(partition, set, subscriber)
         if (!subscriber.hasRoom()) break
       }
     } finally {

@@ -40,11 +40,11 @@ export interface PredictionFeed {
   /**
    * Predictions that pass the filter from `from` (null = from now on), once it is known where that is. Partitions that `from`
    * does not have are read from their beginning: they were added later. Rejects with `position_lost` (reject) when the log does
-   * not reach from there to here, `topic_recreated` (reject) when it is another topic's, `too_many_subscribers` and
-   * `kafka_unavailable` (retry).
+   * not reach from there to here, `topic_recreated` (reject) when it is another topic's, `too_many_subscribers`,
+   * `kafka_unavailable`, and `partition_unknown` when the brokers that were asked know nothing of one that `from` has (retry).
    *
    * Ends when `signal` aborts. Throws `subscriber_too_slow` (reject) when more than its bound waits for a subscriber, after what
-   * it had before has been taken, `position_lost` and `topic_recreated` (reject) when that happens meanwhile, and what ended
+   * it had before has been taken, or at once when too much waits for all of them together; `position_lost` and `topic_recreated` (reject) when that happens meanwhile, and what ended
    * the reading of the log.
    */
   subscribe(filter: FeedFilter, from: FeedPlace | null, signal: AbortSignal): Promise<FeedSubscription>

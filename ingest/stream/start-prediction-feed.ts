@@ -16,7 +16,7 @@ import { ISOLATION, PATIENCE_MS, positionLost, startTopicTail, type TopicTail } 
 
 export interface FeedLimits extends SubscriberLimits {
   readonly maxSubscribers: number
-  /** Of all subscribers together: above it the one for whom most waits is ended. */
+  /** Of all together, however they read: above it the one for whom most waits is ended. */
   readonly maxTotalBytes: number
   /** How many subscribers may read the log by themselves at a time, each two fetches of it. */
   readonly maxCatchingUp: number
@@ -61,6 +61,8 @@ export async function startPredictionFeed(options: PredictionFeedOptions): Promi
   const rows = createPredictionRows({ pipeline, schema: await readContract('prediction'), registry, clock, logger })
   const delivery = createDelivery(rows, observer)
   const subscribers = new Set<Subscriber>()
+  /** For all of them, and for those that are ended and have not taken it yet. */
+  const queued = { bytes: 0 }
   const stopping = new AbortController()
   let tail: Promise<TopicTail> | null = null
   let grace = new AbortController()
@@ -138,15 +140,14 @@ export async function startPredictionFeed(options: PredictionFeedOptions): Promi
   const isUnused = (): boolean => subscribers.size === 0 && coming === 0
 
   function boundTotal(): void {
-    let total = 0
-    let largest: Subscriber | null = null
-    for (const subscriber of subscribers) {
-      total += subscriber.queuedBytes
-      if (subscriber.queuedBytes > (largest?.queuedBytes ?? 0)) largest = subscriber
-    }
-    observer.queued(total)
-    if (total > limits.maxTotalBytes) {
-      largest?.end(rejected('subscriber_too_slow', `more than ${limits.maxTotalBytes} bytes wait for all subscribers`))
+    observer.queued(queued.bytes)
+    while (queued.bytes > limits.maxTotalBytes) {
+      let largest: Subscriber | null = null
+      for (const subscriber of subscribers) {
+        if (subscriber.queuedBytes > (largest?.queuedBytes ?? 0)) largest = subscriber
+      }
+      if (largest === null) return
+      largest.drop(rejected('subscriber_too_slow', `more than ${limits.maxTotalBytes} bytes wait for all subscribers`))
     }
   }
 
@@ -155,9 +156,12 @@ export async function startPredictionFeed(options: PredictionFeedOptions): Promi
     if (from.generation !== tail.generation) {
       throw rejected('topic_recreated', `${topic} was deleted and made again since that position`)
     }
+    const unknown = () => [...from.position.keys()].find((partition) => !tail.partitions.includes(partition))
+    // a gateway that heard of new partitions first has told of them in its positions
+    if (unknown() !== undefined) await tail.refresh()
+    const missing = unknown()
+    if (missing !== undefined) throw retryable('partition_unknown', `${topic} has no partition ${missing} yet`)
     const { partitions, position } = tail
-    const unknown = [...from.position.keys()].find((partition) => !partitions.includes(partition))
-    if (unknown !== undefined) throw rejected('position_lost', `${topic} has no partition ${unknown}`)
     const signal = AbortSignal.any([closed, AbortSignal.timeout(PATIENCE_MS)])
     const checks = partitions.map(async (partition) => {
       const offset = from.position.get(partition) ?? 0
@@ -174,7 +178,13 @@ export async function startPredictionFeed(options: PredictionFeedOptions): Promi
     await Promise.all(checks)
   }
 
-  const catchUp = createCatchUp({ topic, log, clock, rows, delivery, maxAtATime: limits.maxCatchingUp })
+  const catchUp = createCatchUp({
+    ...{ topic, log, clock, rows, maxAtATime: limits.maxCatchingUp },
+    deliver(partition, set, subscriber) {
+      delivery.own(partition, set, subscriber)
+      boundTotal()
+    },
+  })
 
   /** The tail that it can be joined to, found to reach from there. */
   async function tailFrom(from: FeedPlace | null, signal: AbortSignal): Promise<TopicTail> {
@@ -206,7 +216,7 @@ export async function startPredictionFeed(options: PredictionFeedOptions): Promi
     const ending = new AbortController()
     const end = (): void => subscriber.end(null)
     const start = new Map(partitions.map((at) => [at, offsetOf(at)]))
-    const subscriber = createSubscriber(filter, start, limits, () => {
+    const subscriber = createSubscriber(filter, start, { ...limits, queued }, () => {
       signal.removeEventListener('abort', end)
       ending.abort()
       subscribers.delete(subscriber)

@@ -9,6 +9,11 @@ export interface SubscriberLimits {
   readonly maxQueuedItems: number
 }
 
+/** What waits for all subscribers together, counted as it comes and goes. */
+export interface Queued {
+  bytes: number
+}
+
 /** Where predictions are put for one subscriber. Nothing here waits but its iteration. */
 export interface Subscriber extends Omit<FeedSubscription, 'generation'> {
   readonly tenant: string
@@ -31,6 +36,8 @@ export interface Subscriber extends Omit<FeedSubscription, 'generation'> {
   room(): Promise<void>
   /** What waits can still be taken, then the error is thrown; null = the iteration just ends, at once. */
   end(error: Error | null): void
+  /** What waits is given up, and the error is thrown at once; its position stays before what was not taken. */
+  drop(error: Error): void
 }
 
 interface Waiting {
@@ -55,7 +62,7 @@ const ITEM_BYTES = 256
 export function createSubscriber(
   filter: FeedFilter,
   from: FeedPosition,
-  limits: SubscriberLimits,
+  limits: SubscriberLimits & { readonly queued: Queued },
   onEnded: () => void,
 ): Subscriber {
   const { tenant, keys, requestIds } = filter
@@ -85,11 +92,20 @@ export function createSubscriber(
   const hasRoom = (): boolean =>
     queuedBytes * 2 <= limits.maxQueuedBytes && (queue.length - head) * 2 <= limits.maxQueuedItems
 
+  function hold(bytes: number): void {
+    queuedBytes += bytes
+    limits.queued.bytes += bytes
+  }
+
+  function clear(): void {
+    queue = []
+    head = 0
+    hold(-queuedBytes)
+  }
+
   function end(error: Error | null): void {
     if (error === null) {
-      queue = []
-      head = 0
-      queuedBytes = 0
+      clear()
       failure = null
     } else if (!ended) failure = error
     wakeTaker()
@@ -114,7 +130,7 @@ export function createSubscriber(
       queue = queue.slice(head)
       head = 0
     }
-    queuedBytes -= item.bytes
+    hold(-item.bytes)
     const standing = standingOf(item.partition)
     standing.waiting -= 1
     standing.resume = item.offset + 1
@@ -175,7 +191,7 @@ export function createSubscriber(
       standing.waiting += 1
       standing.looked = offset + 1
       queue.push({ partition, offset, prediction, bytes: held })
-      queuedBytes += held
+      hold(held)
       wakeTaker()
     },
     pass(partition, next) {
@@ -192,6 +208,10 @@ export function createSubscriber(
       }
     },
     end,
+    drop(error) {
+      clear()
+      end(error)
+    },
     position,
     [Symbol.asyncIterator]: iterate,
   }

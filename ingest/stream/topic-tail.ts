@@ -34,6 +34,8 @@ export interface TopicTail {
   readonly partitions: readonly number[]
   /** Behind everything that was handed over. */
   position(partition: number): number
+  /** Asks the brokers for partitions that were added. Rejects with `topic_recreated` (reject), or as brokers do (retry). */
+  refresh(): Promise<void>
   /** Rejects when the topic cannot be read any more (`topic_recreated`, reject, or a crash); resolves after `stop`. */
   readonly ended: Promise<void>
   stop(): Promise<void>
@@ -133,6 +135,7 @@ export async function startTopicTail(options: TopicTailOptions): Promise<TopicTa
       return [...positions.keys()]
     },
     position: (partition) => positions.get(partition) ?? 0,
+    refresh,
     ended: Promise.race([stopped, failed.promise]),
     async stop() {
       stopping.abort()

@@ -44,7 +44,7 @@ export async function startBareGateway(
           ? { ok: false, status: 401, code: 'unauthorized', detail: 'who are you' }
           : { ok: true, principal: who },
     },
-    limits: { take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }), enter: () => () => {} },
+    limits: { take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }), giveBack: async () => {}, enter: () => () => {} },
     usage,
     logger: silentLogger,
     maxBodyBytes: bodies.maxBodyBytes,

@@ -13,6 +13,7 @@ import { manualClock } from '../support/manual-clock.ts'
 
 const UNLIMITED: Limits = {
   take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }),
+  giveBack: async () => {},
   enter: () => () => {},
 }
 const NO_LIMITS = {
