@@ -30,7 +30,7 @@ export function publicPlugins(
     readonly draining: AbortSignal
   },
 ): readonly Plugin[] {
-  const { intakes, answers, feed, readers, control, limits } = parts
+  const { access, intakes, answers, feed, readers, control, limits } = parts
   const { version, problem, draining } = serving
   const headersOf = createPredictionHeaders(control)
   const events = { pipeline, limits, reader: readers.events, intake: intakes.events }
@@ -49,7 +49,7 @@ export function publicPlugins(
     v1Events(events),
     v1Predict({ ...waiting, headersOf }),
     v1Predictions({ pipeline, answers, headersOf }),
-    v1Stream({ pipeline, feed, clock, logger, draining }),
+    v1Stream({ pipeline, access, feed, clock, logger, draining }),
     ...labels,
     v2({ ...waiting, version, problem, logger }),
   ]

@@ -44,8 +44,8 @@ export interface PredictionFeed {
    * `kafka_unavailable`, and `partition_unknown` when the brokers that were asked know nothing of one that `from` has (retry).
    *
    * Ends when `signal` aborts. Throws `subscriber_too_slow` (reject) when more than its bound waits for a subscriber, after what
-   * it had before has been taken, or at once when too much waits for all of them together; `position_lost` and `topic_recreated` (reject) when that happens meanwhile, and what ended
-   * the reading of the log.
+   * it had before has been taken, or at once when too much waits for all of them together; `position_lost` and `topic_recreated`
+   * (reject) when that happens meanwhile, and what ended the reading of the log.
    */
   subscribe(filter: FeedFilter, from: FeedPlace | null, signal: AbortSignal): Promise<FeedSubscription>
 }

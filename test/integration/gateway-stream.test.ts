@@ -5,6 +5,7 @@ import { CONNECTIONS, kafkaConfig, readConfig, registryConfig } from '../../infr
 import { createIdempotentWriter } from '../../infra/runtime/kafka/producer/idempotent-writer.ts'
 import { registerContract } from '../../infra/runtime/stage-contracts.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import type { Access } from '../../ingest/access/access.ts'
 import { createApp } from '../../ingest/app.ts'
 import { type StreamSettings, v1Stream } from '../../ingest/routes/v1-stream.ts'
 import { type FeedLimits, startPredictionFeed } from '../../ingest/stream/start-prediction-feed.ts'
@@ -62,25 +63,30 @@ async function streaming(
   })
   onTestFinished(() => feed.stop())
   const draining = new AbortController()
-  const app = await createApp({
-    access: {
-      async admit({ authorization = '' }) {
-        const tenant = String(authorization).replace('Bearer ', '')
-        const scopes = new Set(['read'] as const)
-        return {
-          ok: true,
-          principal: { name: tenant, tenant, scopes, credential: tenant, limits: UNLIMITED, tenantLimits: UNLIMITED },
-        }
-      },
+  const access: Access = {
+    async admit({ authorization = '' }) {
+      const tenant = String(authorization).replace('Bearer ', '')
+      const scopes = new Set(['read'] as const)
+      return {
+        ok: true,
+        principal: { name: tenant, tenant, scopes, credential: tenant, limits: UNLIMITED, tenantLimits: UNLIMITED },
+      }
     },
-    limits: { take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }), enter: () => () => {} },
+  }
+  const app = await createApp({
+    access,
+    limits: {
+      take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }),
+      giveBack: async () => {},
+      enter: () => () => {},
+    },
     usage: { served: () => {} },
     logger: silentLogger,
     ...{ maxBodyBytes: 1_000, headersTimeoutMs: 5_000, requestTimeoutMs: 5_000, maxHeaderBytes: 16_384 },
     maxConnections: 1_000,
     plugins: [
       v1Stream({
-        ...{ pipeline, feed: feed.value, clock: systemClock, logger: silentLogger, draining: draining.signal },
+        ...{ pipeline, access, feed: feed.value, clock: systemClock, logger: silentLogger, draining: draining.signal },
         ...(options.settings === undefined ? {} : { settings: options.settings }),
       }),
     ],
