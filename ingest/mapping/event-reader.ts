@@ -45,6 +45,9 @@ export interface ReadBody {
  * Numbers are exact: what the field's type does not hold is refused and never rounded.
  */
 export interface EventReader {
-  /** Throws `invalid_body` (reject) when the body is not in that format at all, `too_many_events` (reject). */
+  /**
+   * Throws (reject) `invalid_body` when the body is not in that format at all, `too_many_events`, and `too_large` for a container file
+   * with a record that would take too long to read.
+   */
   read(body: Buffer, format: EventFormat, options: ReadOptions): ReadBody
 }

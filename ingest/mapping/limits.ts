@@ -8,3 +8,10 @@ export const MAX_DEPTH = 32
 export const MAX_KEYS = 1_024
 /** Of a container file, when it is decompressed. */
 export const MAX_CONTAINER_BYTES = 16_777_216
+/** Values of a record in a container file, those without bytes too: an event that has more is larger than one may be. */
+export const MAX_RECORD_VALUES = 1_000_000
+/** As many values may a container file have for each of its bytes, and for each of its records. */
+export const VALUES_PER_BYTE = 4
+export const VALUES_PER_RECORD = 1_000
+/** Of the header of a container file. */
+export const MAX_META_ENTRIES = 100

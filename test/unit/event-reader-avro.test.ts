@@ -63,10 +63,12 @@ function container(
   schema: unknown,
   blocks: readonly (readonly [count: number, bytes: Buffer])[],
   codecName = 'null',
+  more: Readonly<Record<string, Buffer>> = {},
 ): Buffer {
   const meta = parseAvroSchema({ type: 'map', values: 'bytes' }, 'meta').native.toBuffer({
     'avro.schema': Buffer.from(typeof schema === 'string' ? schema : JSON.stringify(schema)),
     'avro.codec': Buffer.from(codecName),
+    ...more,
   })
   const written = blocks.map(([count, bytes]) => {
     const packed = codecName === 'deflate' ? deflateRawSync(bytes) : bytes
@@ -228,4 +230,57 @@ test('a fixed value, and one from a header, must be what the record has', () => 
   expect(one(TRIP, { 'x-n': '5' })).toEqual(TRIP)
   expect(one({ ...TRIP, late: false })).toBe('constant_field')
   expect(one(TRIP, { 'x-n': '6' })).toBe('header_field')
+})
+
+const field = (name: string, type: unknown) => ({ name, type })
+/** An event's schema with one field more. */
+const with1 = (type: unknown) => ({
+  type: 'record',
+  name: 'a.b.Trip',
+  fields: [field('id', 'string'), field('z', type)],
+})
+const refusal = (code: string) => expect.objectContaining({ code, fate: 'reject' })
+
+/** A record whose values have no bytes, 4 times as many of them with every level. */
+function tree(levels: number): unknown {
+  let inner: unknown = { type: 'record', name: 'R0', fields: [field('a', 'null')] }
+  for (let level = 1; level <= levels; level++) {
+    const again = ['b', 'c', 'd'].map((name) => field(name, `R${level - 1}`))
+    inner = { type: 'record', name: `R${level}`, fields: [field('a', inner), ...again] }
+  }
+  return inner
+}
+
+test('values without bytes are not free: a few bytes would be work for ever', () => {
+  const id = Buffer.from('\u0002t')
+  const zeros = Buffer.concat([id, longs(500_000), Buffer.alloc(1_000_001)])
+  const readOne = (type: unknown, bytes: Buffer) =>
+    read(container(with1(type), [[1, bytes]]), 'avro-container').map(ended)
+  expect(readOne(tree(3), id)).toMatchObject([{ id: 't' }])
+  expect(() => readOne(tree(6), id)).toThrow(refusal('too_large'))
+  expect(() => readOne(tree(25), id)).toThrow(refusal('too_large'))
+  // each block says that there are as many as bytes follow
+  const nulls = Buffer.concat([id, ...Array.from({ length: 1_000 }, () => longs(1_000)), Buffer.alloc(1_001)])
+  expect(() => readOne({ type: 'array', items: 'null' }, nulls)).toThrow(refusal('too_large'))
+  expect(readOne({ type: 'array', items: 'boolean' }, zeros.subarray(0, -500_000))).toMatchObject([{ id: 't' }])
+  const million = Buffer.concat([id, longs(1_000_001), Buffer.alloc(1_000_002)])
+  expect(() => readOne({ type: 'array', items: 'boolean' }, million)).toThrow(refusal('too_large'))
+})
+
+test('a container file has no empty blocks, no more blocks than events, and few names in its header', () => {
+  const trip = bytesOf(TRIP)
+  for (const codecName of ['null', 'deflate']) {
+    const file = container(SCHEMA, [[0, Buffer.alloc(0)]], codecName)
+    expect(() => read(file, 'avro-container')).toThrow(refusal('invalid_body'))
+  }
+  const counted = container(SCHEMA, [
+    [3, Buffer.concat([trip, trip, trip])],
+    [2, Buffer.alloc(1)],
+  ])
+  // what is too many is not looked into
+  expect(() => read(counted, 'avro-container')).toThrow(refusal('too_many_events'))
+  const names = Object.fromEntries(Array.from({ length: 1_000 }, (_, index) => [`n${index}`, Buffer.alloc(0)]))
+  expect(() => read(container(SCHEMA, [[1, trip]], 'null', names), 'avro-container')).toThrow(refusal('invalid_body'))
+  const two = Object.fromEntries(Object.entries(names).slice(0, 2))
+  expect(read(container(SCHEMA, [[1, trip]], 'null', two), 'avro-container').map(ended)).toEqual([TRIP])
 })

@@ -1,6 +1,6 @@
 import { inflateRawSync } from 'node:zlib'
 import { rejected } from '../../../infra/runtime/errors.ts'
-import { MAX_CONTAINER_BYTES } from '../limits.ts'
+import { MAX_CONTAINER_BYTES, MAX_META_ENTRIES } from '../limits.ts'
 import { AvroWalk } from './walk.ts'
 
 /*
@@ -17,12 +17,12 @@ const SYNC_BYTES = 16
 export interface Container {
   /** What the records were written with, as JSON. */
   readonly schema: string
-  /** Decompressed; together at most 16 MiB. */
+  /** Decompressed; together at most 16 MiB, each with at least one record. */
   readonly blocks: readonly { readonly count: number; readonly bytes: Buffer }[]
 }
 
-/** Throws `invalid_body` (reject). */
-export function readContainer(body: Buffer): Container {
+/** Throws `invalid_body` or `too_many_events` (reject). What is too much is refused before more of it is decompressed. */
+export function readContainer(body: Buffer, maxEvents: number): Container {
   const walk = new AvroWalk()
   walk.bytes = body
   walk.end = body.length
@@ -36,9 +36,13 @@ export function readContainer(body: Buffer): Container {
   const sync = take(walk, SYNC_BYTES)
   const blocks: { readonly count: number; readonly bytes: Buffer }[] = []
   let room = MAX_CONTAINER_BYTES
+  let events = 0
   while (walk.at < walk.end) {
     const count = walk.long()
-    if (!(count >= 0)) throw unreadable(walk.at, 'a block has no count')
+    // a compressed block costs much to open however little is in it
+    if (!(count > 0)) throw unreadable(walk.at, 'a block has no records')
+    events += count
+    if (events > maxEvents) throw rejected('too_many_events', `a request may have ${maxEvents} events`)
     const packed = take(walk, walk.length())
     const bytes = codec === 'null' ? packed : inflate(packed, room, walk.at)
     room -= bytes.length
@@ -51,9 +55,12 @@ export function readContainer(body: Buffer): Container {
 
 function readMeta(walk: AvroWalk): ReadonlyMap<string, Buffer> {
   const meta = new Map<string, Buffer>()
+  let entries = 0
   for (let count = walk.long(); count !== 0; count = walk.long()) {
     if (count < 0) walk.length()
     if (!(Math.abs(count) <= walk.end - walk.at)) throw unreadable(walk.at, 'the header is cut off')
+    entries += Math.abs(count)
+    if (entries > MAX_META_ENTRIES) throw unreadable(walk.at, `the header has more than ${MAX_META_ENTRIES} entries`)
     for (let left = Math.abs(count); left > 0; left--) {
       const key = take(walk, walk.length()).toString()
       meta.set(key, take(walk, walk.length()))

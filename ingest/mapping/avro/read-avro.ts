@@ -5,6 +5,7 @@ import { type AvroRecord, AvroSchemaError, parseRecordSchema } from '../../../sc
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
 import { type Assemble, type EventFacts, refused } from '../assemble.ts'
 import type { ReadItem } from '../event-reader.ts'
+import { MAX_RECORD_VALUES, VALUES_PER_BYTE, VALUES_PER_RECORD } from '../limits.ts'
 import { readContainer } from './container.ts'
 import { canonicalForm, fingerprintOf } from './fingerprint.ts'
 import { AvroWalk, compileWalk, type Pass } from './walk.ts'
@@ -14,11 +15,12 @@ const FINGERPRINT_BYTES = 8
 const MAX_SCHEMA_CHARACTERS = 65_536
 /** Writer schemas that are kept compiled. */
 const MAX_WRITERS = 16
+const TOO_MANY_VALUES = 'an event may not have so many values'
 
 export interface AvroBodies {
   /** One record in single-object encoding. */
   single(body: Buffer, facts: EventFacts): ReadItem
-  /** The records of a container file. Throws `invalid_body` or `too_many_events` (reject). */
+  /** The records of a container file. Throws `invalid_body`, `too_many_events` or `too_large` (reject). */
   container(body: Buffer, maxEvents: number, facts: (index: number) => EventFacts): readonly ReadItem[]
 }
 
@@ -107,20 +109,26 @@ export function createAvroBodies(schema: AvroSchema, record: AvroRecord, assembl
       }
       const walk = walkOf(body, start)
       const item = readOwn(walk, facts)
+      if (walk.values < 0) return refused(null, 'too_large', TOO_MANY_VALUES)
       if (item === null) return refused(null, 'invalid_avro', 'the record is cut off, or no record of its schema')
       if (walk.at === body.length) return item
       return refused(null, 'invalid_avro', `${body.length - walk.at} bytes follow the record`)
     },
     container(body, maxEvents, factsOf) {
-      const { schema: text, blocks } = readContainer(body)
+      const { schema: text, blocks } = readContainer(body, maxEvents)
       const writer = writerOf(text)
       const items: ReadItem[] = []
+      let values = 0
+      for (const { count, bytes } of blocks) values += bytes.length * VALUES_PER_BYTE + count * VALUES_PER_RECORD
       for (const { count, bytes } of blocks) {
         const walk = walkOf(bytes, 0)
         for (let left = count; left > 0; left--) {
-          if (items.length >= maxEvents) throw rejected('too_many_events', `a request may have ${maxEvents} events`)
+          const allowed = Math.min(values, MAX_RECORD_VALUES)
+          walk.values = allowed
           const item = readResolved(walk, writer, factsOf(items.length))
+          if (walk.values < 0) throw rejected('too_large', `record ${items.length}: ${TOO_MANY_VALUES}`)
           if (item === null) throw rejected('invalid_body', `record ${items.length} is none of the file's schema`)
+          values -= allowed - walk.values
           items.push(item)
         }
         if (walk.at !== bytes.length) throw rejected('invalid_body', 'bytes follow the records of a block')
@@ -135,6 +143,7 @@ function walkOf(bytes: Buffer, at: number): AvroWalk {
   walk.bytes = bytes
   walk.at = at
   walk.end = bytes.length
+  walk.values = MAX_RECORD_VALUES
   return walk
 }
 

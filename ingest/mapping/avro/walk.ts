@@ -9,6 +9,11 @@ const INT_END = 2 ** 31
 /** Stands in Avro bytes. */
 export class AvroWalk extends AvroCursor {
   depth = 0
+  /**
+   * How many values it may still visit. What has no bytes costs nothing to send: a small schema of records in records, or an
+   * array of nulls, would else be walked for ever. Below 0 = there were more, and the walk has ended where it was.
+   */
+  values = 0
   /** What a value is that lies where it should but is none of its type; the walk goes on behind it. */
   code = ''
   detail = ''
@@ -66,7 +71,8 @@ export function compileWalk(record: AvroRecord): readonly Pass[] {
         let fields: readonly Pass[] | null = null
         const pass: Pass = (walk) => {
           fields ??= type.fields.map((field) => passOf(field.type))
-          if (++walk.depth > MAX_DEPTH || !fields.every((field) => field(walk))) return false
+          walk.values -= fields.length
+          if (walk.values < 0 || ++walk.depth > MAX_DEPTH || !fields.every((field) => field(walk))) return false
           walk.depth--
           return true
         }
@@ -131,6 +137,7 @@ function blocks(item: Pass, keyed: 'map' | null): Pass {
       const start = walk.at
       if (!(Math.abs(count) <= walk.end - start)) return false
       for (let left = Math.abs(count); left > 0; left--) {
+        if (--walk.values < 0) return false
         if ((keys !== null && !passKey(walk, keys)) || !item(walk)) return false
       }
       if (size !== null && walk.at - start !== size) return false
