@@ -20,7 +20,7 @@ const DAY_MS = 86_400_000
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: DAY_MS }
 
 /** Milliseconds of `20ms`, `2s`, `5m`, `3h`, `7d`. */
-function readDuration(place: Cursor): number | null {
+export function readDuration(place: Cursor): number | null {
   const text = place.string(/^\d+(\.\d+)?(ms|s|m|h|d)$/, 'a duration such as 20ms, 2s, 5m, 3h or 7d')
   const [, amount, unit = ''] = /^([\d.]+)(\w+)$/.exec(text ?? '') ?? []
   if (text === null || amount === undefined) return null

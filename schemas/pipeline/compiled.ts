@@ -1,5 +1,7 @@
 /** What a pipeline folder becomes once it has been read and checked as a whole: the only form that stages see. */
 
+import type { CompiledMonitor } from './monitor.ts'
+
 /** A value that Avro hands to features, checks and keys: scalars only. Timestamps are epoch milliseconds. */
 export type Scalar = string | number | boolean | null
 
@@ -22,6 +24,7 @@ export interface CompiledPipeline {
   readonly label: CompiledLabel | null
   /** Null: events come over HTTP as the schema has them. */
   readonly http: CompiledHttpMapping | null
+  readonly monitor: CompiledMonitor
 }
 
 /** What the gateway makes of a request before it is an event. */

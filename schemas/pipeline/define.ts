@@ -180,6 +180,33 @@ export interface HttpDefinition<Event> {
   readonly headers?: { readonly [header: string]: FieldOf<Event> }
 }
 
+/** How the pipeline's predictions are watched for drift and quality. */
+export interface MonitorDefinition {
+  /** The finest time that counts are kept for: divides an hour, or is whole hours that divide a day, or whole days. Default: 5m. */
+  readonly pane?: Duration
+  /** What is scored at a time, one after the other: whole panes. Default: 1h. */
+  readonly window?: Duration
+  /** A window with fewer predictions says nothing. Default: 500. */
+  readonly minRows?: number
+  /** An alert fires after so many windows in a row, and is resolved after as many without. Default: 2. */
+  readonly consecutive?: number
+  /** From this score on a prediction is positive. Default: 0.5. */
+  readonly threshold?: number
+  /** By name. Default: one, of any drift. */
+  readonly alerts?: { readonly [name: string]: AlertDefinition }
+}
+
+/** Either of `drift` and `quality`. */
+export interface AlertDefinition {
+  /** Default: warning. */
+  readonly severity?: 'info' | 'warning' | 'critical'
+  /** Of any feature and the score, unless named; by any metric, unless named, above its own threshold, unless given. */
+  readonly drift?: { readonly feature?: string; readonly metric?: string; readonly above?: number }
+  readonly quality?: { readonly metric: string; readonly below?: number; readonly above?: number }
+  /** Not sent, and so shown, between these times of day (UTC): `{ from: '22:00', to: '06:00' }`. */
+  readonly silence?: { readonly from: string; readonly to: string }
+}
+
 export interface PipelineDefinition<Records extends PipelineRecords> {
   /** Begins its topics' names: lower-case letters, digits and dashes. */
   readonly name: string
@@ -197,6 +224,7 @@ export interface PipelineDefinition<Records extends PipelineRecords> {
   readonly label?: LabelDefinition<NonNullable<Records['label']>>
   /** How events come over HTTP. Default: as the schema has them. */
   readonly http?: HttpDefinition<Records['event']>
+  readonly monitor?: MonitorDefinition
 }
 
 export function definePipeline<Records extends PipelineRecords>(

@@ -6,10 +6,12 @@ import { AvroSchemaError, parseRecordSchema } from './avro-schema.ts'
 import { compileEvent, compileLabel, compileModelChoice, compileTables, type LoadedSchema } from './compile-event.ts'
 import { compileChecks, compileFeatures } from './compile-features.ts'
 import { compileHttp } from './compile-http.ts'
+import { compileMonitor } from './compile-monitor.ts'
 import type { AvroSchema, CompiledPipeline } from './compiled.ts'
 import { type Cursor, cursor } from './cursor.ts'
 import { featureSetOf } from './feature-set.ts'
 import type { GeneratedRecords } from './generate.ts'
+import { DEFAULT_MONITOR } from './monitor.ts'
 import { PipelineError, type Problem } from './problems.ts'
 import { readJson } from './read-json.ts'
 
@@ -47,7 +49,7 @@ export function compilePipeline(
   const problems: Problem[] = []
   const root = cursor(definition, '', reportTo(problems, file))
   const schemaOf = schemaReader(folder, problems)
-  const optional = ['tables', 'validate', 'dedupe', 'label', 'http'] as const
+  const optional = ['tables', 'validate', 'dedupe', 'label', 'http', 'monitor'] as const
   const required = ['name', 'event', 'features', 'model'] as const
   const top = root.object<(typeof required)[number] | (typeof optional)[number]>(required, optional)
   const name = top === null ? null : readName(top.name)
@@ -59,6 +61,8 @@ export function compilePipeline(
   const dedupe = top?.dedupe.given ? compileDedupe(top.dedupe) : null
   const features = top === null || event === null ? [] : compileFeatures(top.features, event.record, tables)
   const http = top?.http.given && event !== null ? compileHttp(top.http, event) : null
+  const watched = { features: features.map((feature) => feature.name), labelled: label !== null }
+  const monitor = top?.monitor.given ? compileMonitor(top.monitor, watched) : DEFAULT_MONITOR
   if (problems.length > 0 || name === null || event === null || model === null) throw new PipelineError(problems)
   return Object.freeze({
     name,
@@ -72,6 +76,7 @@ export function compilePipeline(
     model,
     label: label?.compiled ?? null,
     http,
+    monitor,
   })
 }
 

@@ -34,4 +34,6 @@ export default definePipeline<Records>({
   },
   model: { name: 'flight-delay', alias: 'production', output: { tensor: 'probabilities', index: 1 }, budget: '20ms' },
   label: { schema: './label.avsc', id: 'event_id', value: (label) => label.arr_delay > 15, time: 'arrived_at' },
+  // A year of events is played at any speed: its time, not the clock's, is what is watched.
+  monitor: { pane: '1h', window: '7d' },
 })
