@@ -1,10 +1,10 @@
--- Up to where panes have been computed: of each partition of the predictions and labels topics, the first record that they do not have.
+-- Up to where panes have been computed: of each partition of the predictions, shadow and labels topics, the first record that they do not have.
 CREATE TABLE IF NOT EXISTS pane_progress
 (
     pipeline         LowCardinality(String),
-    -- features/<profile>, performance
+    -- features/<profile>/<pane seconds>, performance
     panes            LowCardinality(String),
-    -- predictions or labels
+    -- predictions, shadow or labels
     input            LowCardinality(String),
     kafka_generation LowCardinality(String),
     kafka_partition  Int32,

@@ -23,10 +23,24 @@ export interface ReferenceProfile {
   readonly rows: number
   /** The features in the order of the feature set, then the score (when the reference has one). */
   readonly subjects: readonly SubjectProfile[]
+  /**
+   * What each segment had, by the same bins: a segment is compared with itself, because segments differ by nature. One that is not
+   * here has no reference, and its windows are `insufficient_data`. Absent when the reference does not name segments.
+   */
+  readonly segments?: readonly SegmentProfile[]
   /** Null when there are fewer than two features with a variance. */
   readonly moments: ReferenceMoments | null
   /** Null when the reference has no labels: then nothing can be said of quality before labels come. */
   readonly calibration: Calibration | null
+}
+
+export interface SegmentProfile {
+  readonly segment: string
+  readonly rows: number
+  /** Of each of the profile's subjects, in their order: counts by its bins or values. */
+  readonly counts: readonly (readonly number[])[]
+  /** As the profile's `moments.products` (same positions, mean and std), of the segment's rows; empty without moments. */
+  readonly products: readonly number[]
 }
 
 export type SubjectProfile = NumericProfile | ValuesProfile
