@@ -163,7 +163,7 @@ export function startIntake(options: IntakeOptions): Started<RunningIntake> {
         )
       }
     }
-    await before?.()
+    if (before !== undefined) await before()
     const outcomes = await publish(items, by)
     const results = items.map((item, index) => accepted(item, outcomes[index] ?? null))
     const isComplete = results.every((result, index) => result.ok || items[index]?.ok === false)

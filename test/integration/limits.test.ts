@@ -84,6 +84,46 @@ test('a month counter is of the month that Redis is in, and nothing stays for ev
   expect((await limits.take(who, events(1))).ok).toBe(true)
 })
 
+test('what one gateway gives back any of them can take; never more than there was, and the times stay', async () => {
+  const [one, other] = (await gateways(2)) as [Limits, Limits]
+  const client = await connection(shared, 5_000)
+  const tenant = uniqueName('back')
+  const who = principal(
+    'who',
+    { eventsPerMonth: 10, eventsPerSecond: 0.01 },
+    { tenant, tenantLimits: { eventsPerMonth: 9 } },
+  )
+  const left = async (limits: Limits) =>
+    new Map((await limits.take(who, events(0.001))).standings.map(({ name, remaining }) => [name, remaining]))
+  expect((await one.take(who, events(9))).ok).toBe(true)
+  expect((await other.take(who, events(1))).ok).toBe(false)
+  await other.giveBack(who, events(4))
+  const monthKey = `millrace:{${tenant}}:limit:month:key:who`
+  const ttlOf = "return redis.call('PTTL', KEYS[1])"
+  expect(await client.evaluate(ttlOf, [monthKey], [])).toBeGreaterThan(39 * 86_400_000)
+  expect(await left(one)).toEqual(
+    new Map([
+      ['key-month', 5],
+      ['tenant-month', 4],
+      ['key-events', 0],
+    ]),
+  )
+  await one.giveBack(who, events(1_000))
+  const rateKey = `millrace:{${tenant}}:limit:events:key:who`
+  const [[month, rate]] = (await client.getMany([[monthKey, rateKey]])) as [[Buffer, Buffer]]
+  expect(month.toString()).toBe(`${monthOf(Date.now())}|0`)
+  expect(rate.toString()).toMatch(/^0\.010000\|\d{13}$/)
+  // a month that is over is left alone
+  await client.writeMany([{ op: 'set', key: monthKey, value: `${monthOf(Date.now()) - 1}|10` }])
+  await one.giveBack(who, events(3))
+  const [[before]] = (await client.getMany([[monthKey]])) as [[Buffer]]
+  expect(before.toString()).toBe(`${monthOf(Date.now()) - 1}|10`)
+  // and what was never taken stays as it is
+  const nobody = principal(uniqueName('nobody'), { eventsPerMonth: 10, eventsPerSecond: 5 })
+  await one.giveBack(nobody, events(3))
+  expect(await left(one).then(() => other.take(nobody, events(10)))).toMatchObject({ ok: true })
+})
+
 test('months are told as the calendar does, leap years and turns of the year included', async () => {
   const client = await connection(shared, 5_000)
   const days = Array.from({ length: 1_200 }, (_, index) => 10_000 + index * 17)

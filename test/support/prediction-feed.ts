@@ -4,7 +4,7 @@ import type { TopicMetadata } from '../../infra/runtime/kafka/connections/connec
 import { readContract } from '../../infra/runtime/stage-contracts.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import type { FeedObserver } from '../../ingest/stream/delivery.ts'
-import type { FedPrediction, FeedSubscription, PredictionFeed } from '../../ingest/stream/prediction-feed.ts'
+import type { FedPrediction, FeedPlace, FeedSubscription, PredictionFeed } from '../../ingest/stream/prediction-feed.ts'
 import { type FeedLimits, startPredictionFeed } from '../../ingest/stream/start-prediction-feed.ts'
 import type { Prediction } from '../../schemas/generated/records.ts'
 import { type GrowingLog, growingLog } from './growing-log.ts'
@@ -78,6 +78,14 @@ export async function memoryFeed(
     },
   }
 }
+
+/** In the topic as it was made first. */
+export function place(position: readonly (readonly [number, number])[], generation = GENERATION): FeedPlace {
+  return { generation, position: new Map(position) }
+}
+
+/** Of the event whose prediction `predict` made. */
+export const idOf = (partition: number, offset: number): string => `${PIPELINE}.20260105.${partition}.${offset}`
 
 function metadataOf({ generation, partitions }: MemoryFeed['topic']): TopicMetadata {
   const all = Array.from({ length: partitions }, (_, partition) => ({

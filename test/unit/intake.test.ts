@@ -96,6 +96,26 @@ test('above its bytes in flight it refuses at once, one request excepted', async
   await expect(large).rejects.toMatchObject({ code: 'kafka_unavailable' })
 })
 
+test('what has to be done before anything is published is done once, and not for what was finished before', async () => {
+  const finished: FinishedRequests = {
+    find: async (_tenant, key) => (key === 'known' ? ['p.20260131.0.7'] : key === 'reused' ? 'other' : null),
+    remember: async () => {},
+  }
+  const { intake, written } = start(acknowledged, { finished })
+  const seen: number[] = []
+  const before = async () => void seen.push(written.length)
+  const submit = (idempotencyKey: string | null) => intake.submit([item('one')], { ...BY, idempotencyKey }, before)
+  expect(await submit('known')).toMatchObject([{ ok: true, repeated: true }])
+  await expect(submit('reused')).rejects.toMatchObject({ code: 'idempotency_key_reused' })
+  expect(seen).toEqual([])
+  await submit('new')
+  await submit(null)
+  expect(seen).toEqual([0, 1])
+  const refused = intake.submit([item('two')], BY, () => Promise.reject(new Error('no')))
+  await expect(refused).rejects.toThrow('no')
+  expect([written.length, intake.backlog().bytes]).toEqual([2, 0])
+})
+
 test('a record that the topic does not take is refused by itself; no right to write ends the intake', async () => {
   const { intake } = start(async ([batch]) => {
     if (batch?.records.some(({ value }) => value.length > 100)) throw rejected('record_too_large', 'too large')

@@ -106,6 +106,23 @@ test('a month that is used up is free again when the next begins (UTC)', async (
   expect((await limits.take(who, events(1))).ok).toBe(true)
 })
 
+test('what is given back can be taken again, and no more than that', async () => {
+  const { limits } = alone()
+  const who = principal('who', { eventsPerMonth: 100, eventsPerSecond: 200, requestsPerSecond: 10 })
+  expect((await limits.take(who, { requests: 1, events: 100, bytes: 0 })).ok).toBe(true)
+  await limits.giveBack(who, events(40))
+  expect((await limits.take(who, events(41))).ok).toBe(false)
+  expect((await limits.take(who, events(40))).ok).toBe(true)
+  await limits.giveBack(who, events(1_000))
+  const verdict = await limits.take(who, events(100))
+  expect(verdict.ok).toBe(true)
+  expect(verdict.standings.map(({ name, remaining }) => [name, remaining])).toEqual([
+    ['key-month', 0],
+    ['key-events', 100],
+    ['key-requests', 9],
+  ])
+})
+
 test('a limit of nothing lets nothing through', async () => {
   const { clock, limits } = alone()
   const who = principal('none', { requestsPerSecond: 0 })
