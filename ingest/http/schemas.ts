@@ -247,7 +247,7 @@ const REFUSALS = {
   429: 'Too much: a limit is reached. Retry-After says when to try again.',
   431: 'The headers are too large.',
   500: 'The gateway failed.',
-  503: 'The gateway, or what is behind it, is away or overloaded. Nothing was accepted unless an earlier answer said so; try again after Retry-After.',
+  503: 'The gateway, or what is behind it, is away or overloaded; try again after Retry-After. Where events or labels were sent, they may be in Kafka or come there still (`kafka_unavailable`): send the same again with the same Idempotency-Key.',
   504: 'It did not come in time.',
 } as const
 

@@ -47,9 +47,9 @@ export function createEventReader(options: EventReaderOptions): EventReader {
     if (headers.length === 0) return constants
     const fallbacks = [...constants]
     for (const { header, field, slot, write } of headers) {
-      const text = given[header]
+      const [text, ...others] = [given[header] ?? []].flat()
       if (text === undefined) continue
-      if (typeof text !== 'string') {
+      if (others.length > 0) {
         return { code: 'duplicate_header', pointer: `/${field}`, detail: `the header ${header} is there twice` }
       }
       const bytes = write(text)

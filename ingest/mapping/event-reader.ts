@@ -27,7 +27,10 @@ export interface ReadOptions {
    * refused (`idempotency_key_mismatch`). Null = an event without an id gets a random one.
    */
   readonly idempotencyKey: string | null
-  /** Of the request, names in lower case: those that the pipeline maps to fields are read. */
+  /**
+   * Of the request, names in lower case: those that the pipeline maps to fields are read. One that is there twice has to be given as
+   * two, which Node does in `headersDistinct` alone; its events are refused (`duplicate_header`).
+   */
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
   /** Most events that a body may have. */
   readonly maxEvents: number

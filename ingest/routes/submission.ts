@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MillraceError } from '../../infra/runtime/errors.ts'
 import { take } from '../app.ts'
+import { idempotencyKeyOf } from '../http/idempotency-key.ts'
 import { HttpProblem } from '../http/problem.ts'
 import { traceparentOf } from '../http/traceparent.ts'
 import type { Accepted, Intake } from '../intake/intake.ts'
@@ -29,8 +30,6 @@ const FORMATS: Readonly<Record<string, EventFormat>> = {
   'application/avro': 'avro-container',
   'application/vnd.millrace.avro': 'avro',
 }
-/** What RFC 9110 lets a header value have, without spaces at its ends. */
-const KEY = /^[!-~](?:[ -~]{0,198}[!-~])?$/
 
 /** For the document: the same bodies wherever events (or labels) come in; `record` is the JSON Schema of one. */
 export function documentedBody(description: string, maxEvents: number, record: object) {
@@ -58,7 +57,7 @@ export async function submitBody(
   const idempotencyKey = idempotencyKeyOf(request)
   const { items, several } = reader.read(bodyOf(request), formatOf(request), {
     idempotencyKey: keyBecomesId ? idempotencyKey : null,
-    headers: request.headers,
+    headers: request.raw.headersDistinct,
     maxEvents,
   })
   if (!items.some(({ ok }) => ok)) throw noneAccepted(items, several)
@@ -128,11 +127,4 @@ function formatOf({ headers }: FastifyRequest): EventFormat {
     'unsupported_media_type',
     `the content type must be one of ${Object.keys(FORMATS).join(', ')}`,
   )
-}
-
-function idempotencyKeyOf({ headers }: FastifyRequest): string | null {
-  const key = headers['idempotency-key']
-  if (key === undefined) return null
-  if (typeof key === 'string' && KEY.test(key)) return key
-  throw new HttpProblem(400, 'invalid_idempotency_key', 'an Idempotency-Key is 1 to 200 printable ASCII characters')
 }

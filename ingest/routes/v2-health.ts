@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { retryAfter } from '../http/problem.ts'
 import type { Gateway } from '../http/request.ts'
 
 export interface V2HealthDeps {
@@ -48,6 +49,7 @@ export function v2Health({ version, problem }: V2HealthDeps): (app: Gateway) => 
       },
       async (_request, reply) => {
         const ready = problem() === null
+        if (!ready) reply.header('retry-after', retryAfter())
         return reply.code(ready ? 200 : 503).send({ ready })
       },
     )

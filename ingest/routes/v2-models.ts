@@ -1,15 +1,15 @@
 import { setMaxListeners } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { Type } from 'typebox'
-import { MillraceError } from '../../infra/runtime/errors.ts'
 import { parseRecordSchema } from '../../schemas/pipeline/avro-schema.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { parseRequestId } from '../../schemas/request-id.ts'
 import type { Principal } from '../access/access.ts'
 import type { Answer, Answers, PredictionView } from '../answers/answers.ts'
-import { take } from '../app.ts'
+import { IDEMPOTENCY_KEY, idempotencyKeyOf } from '../http/idempotency-key.ts'
 import { HttpProblem, retryAfter } from '../http/problem.ts'
 import type { Gateway } from '../http/request.ts'
-import { traceparentOf } from '../http/traceparent.ts'
+import { whenClosed } from '../http/when-closed.ts'
 import type { Accepted, Intake } from '../intake/intake.ts'
 import type { Limits } from '../limits/limits.ts'
 import type { EventReader, ReadItem } from '../mapping/event-reader.ts'
@@ -18,6 +18,7 @@ import { InferRequest, MAX_ROWS, readInference } from '../v2/infer-request.ts'
 import { checkWanted, InferResponse, OUTPUTS, writeInference } from '../v2/infer-response.ts'
 import { inputColumns } from '../v2/tensors.ts'
 import { callerOf, mayUse } from './own-pipeline.ts'
+import { bringIn } from './submission.ts'
 import { Health } from './v2-health.ts'
 
 export interface V2ModelDeps {
@@ -53,7 +54,6 @@ const ModelMetadata = Type.Object(
 )
 
 const CREDENTIAL_ERRORS = errors(401, 403, 429, 500, 503)
-const IDEMPOTENCY_KEY = /^[!-~](?:[ -~]{0,198}[!-~])?$/
 
 /**
  * `/v2/models/{model}`: a model of the protocol is a pipeline, because clients give what they know, the fields of the event, and
@@ -122,7 +122,10 @@ export function v2Models(deps: V2ModelDeps): (app: Gateway) => void {
       async (request) => {
         checkModel(request.params.model, null)
         const why = problem()
-        if (why !== null) throw new HttpProblem(503, 'not_ready', 'the gateway is not ready')
+        if (why !== null) {
+          const headers = { 'retry-after': retryAfter() }
+          throw new HttpProblem(503, 'not_ready', 'the gateway is not ready', { headers })
+        }
         return { ready: true }
       },
     )
@@ -168,20 +171,14 @@ export function v2Models(deps: V2ModelDeps): (app: Gateway) => void {
         if (!Buffer.isBuffer(body)) throw new HttpProblem(400, 'invalid_inference_request', 'the request has no body')
         const inference = readInference(body, jsonBytesOf(request.headers, body.length), columns)
         checkWanted(inference)
-        const idempotencyKey = request.headers['idempotency-key'] ?? null
+        const idempotencyKey = idempotencyKeyOf(request)
         const { items } = deps.reader.read(inference.events, 'json', {
           idempotencyKey,
-          headers: request.headers,
+          headers: request.raw.headersDistinct,
           maxEvents: MAX_ROWS,
         })
         refuseProblems(items)
-        await take(deps.limits, principal, { requests: 0, events: inference.rows, bytes: 0 }, reply)
-        const accepted = await submit(deps.intake, items, {
-          tenant: principal.tenant,
-          traceparent: traceparentOf(request.headers),
-          idempotencyKey,
-        })
-        request.acceptedEvents = accepted.filter(({ ok }) => ok).length
+        const accepted = await bringIn(request, reply, deps, items, idempotencyKey)
         const waitMs = Math.min(deps.waitMs, inference.timeoutMs ?? deps.waitMs)
         const rows = await ends(deps.answers, accepted, principal.tenant, waiting(reply.raw, waitMs))
         const written = writeInference(pipeline.name, inference, predictionsOf(rows))
@@ -229,21 +226,10 @@ function refuseProblems(items: readonly ReadItem[]): void {
   throw new HttpProblem(400, 'invalid_rows', detail, { members: { rows } })
 }
 
-async function submit(intake: Intake, ...[items, by]: Parameters<Intake['submit']>): Promise<readonly Accepted[]> {
-  try {
-    return await intake.submit(items, by)
-  } catch (error) {
-    if (error instanceof MillraceError && error.code === 'idempotency_key_reused') {
-      throw new HttpProblem(422, error.code, error.message, { cause: error })
-    }
-    throw error
-  }
-}
-
 /** Aborts when the time is over or the client has gone. */
-function waiting(response: NodeJS.EventEmitter, waitMs: number): AbortSignal {
+function waiting(response: ServerResponse, waitMs: number): AbortSignal {
   const gone = new AbortController()
-  response.once('close', () => gone.abort())
+  whenClosed(response, () => gone.abort())
   const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(waitMs)])
   setMaxListeners(MAX_ROWS + 1, signal)
   return signal

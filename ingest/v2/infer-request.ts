@@ -1,9 +1,11 @@
 import { type Static, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { HttpProblem } from '../http/problem.ts'
+import { parseSmallJson } from '../http/small-json.ts'
 import { binaryValues, DATATYPES, type Datatype, Digits, type InputColumn, jsonValue } from './tensors.ts'
 
 export const MAX_ROWS = 1_000
+const MAX_OUTPUTS = 100
 
 const Parameters = Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]))
 
@@ -34,7 +36,7 @@ export const InferRequest = Type.Object(
           { name: Type.String(), parameters: Type.Optional(Parameters) },
           { title: 'RequestedOutput', description: '`binary_data: true` asks for it as binary data.' },
         ),
-        { maxItems: 100, description: 'Which outputs; without it all.' },
+        { maxItems: MAX_OUTPUTS, description: 'Which outputs; without it all.' },
       ),
     ),
   },
@@ -46,6 +48,11 @@ type InferRequest = Static<typeof InferRequest>
 /** Would mean something that is not done here: to go on as if it were would be wrong. */
 const REFUSED_PARAMETERS = ['sequence_id', 'sequence_start', 'sequence_end', 'priority']
 const validator = Compile(InferRequest)
+
+/** Request, inputs, an input, its data, a row. */
+const MAX_DEPTH = 5
+/** Of the request, of each input and of each output that is asked for; as many elements for a shape. */
+const MAX_MEMBERS = 16
 
 export interface WantedOutput {
   readonly name: string
@@ -67,10 +74,10 @@ export interface Inference {
 
 /**
  * Reads an inference request: JSON, with the binary tensors behind it when `jsonBytes` (Inference-Header-Content-Length) is
- * there. Throws HttpProblem 400 with what is wrong.
+ * there. Throws HttpProblem 400 with what is wrong: a JSON that has more than `columns` can take is refused before anything is made of it.
  */
 export function readInference(body: Buffer, jsonBytes: number | null, columns: readonly InputColumn[]): Inference {
-  const request = parsed(body.subarray(0, jsonBytes ?? body.length))
+  const request = parsed(body.subarray(0, jsonBytes ?? body.length), columns.length)
   const parameters = request.parameters ?? {}
   for (const name of REFUSED_PARAMETERS) {
     if (Object.hasOwn(parameters, name)) throw invalid(`the parameter ${name} is not supported: every row stands alone`)
@@ -91,23 +98,23 @@ export function readInference(body: Buffer, jsonBytes: number | null, columns: r
   }
 }
 
-function parsed(text: Buffer): InferRequest {
-  let request: unknown
-  try {
-    request = parseExact(new TextDecoder('utf-8', { fatal: true }).decode(text))
-  } catch (error) {
-    throw invalid(`it is not JSON: ${(error as Error).message}`)
-  }
+function parsed(text: Buffer, columns: number): InferRequest {
+  const maxKeys = MAX_MEMBERS * (1 + columns + MAX_OUTPUTS)
+  // a row may be an array of one
+  const maxElements = maxKeys + 2 * MAX_ROWS * columns
+  const request = parseSmallJson(text, MAX_DEPTH, maxKeys, { maxElements, reviver })
   if (validator.Check(request)) return request
   const [first] = validator.Errors(request)
   throw invalid(`${first?.instancePath || 'the request'} ${first?.message ?? 'is not valid'}`)
 }
 
-/** Integers that a number does not hold become Digits, so that none is rounded. */
-function parseExact(text: string): unknown {
-  const reviver = (_key: string, value: unknown, context?: { readonly source?: string }): unknown =>
-    Number.isInteger(value) && !Number.isSafeInteger(value) ? new Digits(context?.source ?? '') : value
-  return JSON.parse(text, reviver)
+/** In arrays, numbers keep their text where it says more than they do, so that none is rounded. */
+function reviver(this: unknown, key: string, value: unknown, { source }: { readonly source?: string }): unknown {
+  if (typeof value === 'number') {
+    return Array.isArray(this) && source !== undefined && String(value) !== source ? new Digits(source) : value
+  }
+  if (key !== 'shape' || !Array.isArray(value)) return value
+  return value.map((size) => (size instanceof Digits ? Number(size.text) : size))
 }
 
 interface ColumnValues {

@@ -107,7 +107,7 @@ function texts(bytes: Buffer, rows: number): readonly string[] | null {
   return values.length === rows && at === bytes.length ? values : null
 }
 
-/** An integer in JSON that a number does not hold, by its text. */
+/** A number of JSON tensor data that is not written as JavaScript would write it, so perhaps none that it holds: by its text. */
 export class Digits {
   readonly text: string
 
@@ -116,7 +116,10 @@ export class Digits {
   }
 }
 
-/** A value of JSON tensor data as JSON text; null = it is none of that type. */
+/**
+ * A value of JSON tensor data as JSON text, a number as it was written; null = it is none of that type. Whether a number is in the
+ * range of its type is for the reader of the events to say.
+ */
 export function jsonValue(value: unknown, { datatype, nullable }: InputColumn): string | null {
   if (value === null) return nullable ? 'null' : null
   switch (datatype) {
@@ -125,14 +128,11 @@ export function jsonValue(value: unknown, { datatype, nullable }: InputColumn): 
     case 'BYTES':
       return typeof value === 'string' ? JSON.stringify(value) : null
     case 'INT32':
-      return Number.isInteger(value) ? String(value) : null
     case 'INT64':
-      if (value instanceof Digits) return /^-?\d{1,19}$/.test(value.text) ? value.text : null
-      return Number.isSafeInteger(value) ? String(value) : null
     case 'FP32':
     case 'FP64':
-      if (value instanceof Digits) return finiteText(Number(value.text))
-      return typeof value === 'number' ? finiteText(value) : null
+      if (value instanceof Digits) return value.text
+      return typeof value === 'number' ? String(value) : null
   }
 }
 

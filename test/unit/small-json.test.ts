@@ -24,6 +24,9 @@ test.each([
   [`${'['.repeat(100_000)}`, 'json_too_deep'],
   [`${'{"a":'.repeat(100_000)}`, 'json_too_deep'],
   ['{"a":1,"b":2,"c":{"d":1,"e":2,"f":3,"g":4}}', 'json_too_wide'],
+  [`[${'0,'.repeat(60)}0]`, 'json_too_wide'],
+  [`{"a":[${'{},'.repeat(60)}0]}`, 'json_too_wide'],
+  [`[${'[],'.repeat(60)}[]]`, 'json_too_wide'],
   ['{"a":1,"a":2}', 'duplicate_key'],
   ['{"a":1,"\\u0061":2}', 'duplicate_key'],
   ['{"__proto__":{"admin":true}}', 'forbidden_key'],
@@ -44,4 +47,18 @@ test.each([
 
 test('strings may look like anything', () => {
   expect(parse('{"a":"{\\"a\\":[[[[[[","b":["x:","y\\\\"]}')).toEqual({ a: '{"a":[[[[[[', b: ['x:', 'y\\'] })
+})
+
+test('as many elements as are said, and numbers by their text', () => {
+  const options = {
+    maxElements: 4,
+    reviver: (_: string, value: unknown, { source }: { source?: string }) => source ?? value,
+  }
+  const exact = (text: string): unknown => parseSmallJson(Buffer.from(text), 4, 6, options)
+  expect(exact('{"a":[1.0,9007199254740993],"b":[1e2,{"c":-0}]}')).toEqual({
+    a: ['1.0', '9007199254740993'],
+    b: ['1e2', { c: '-0' }],
+  })
+  expect(() => exact('[1,2,3,4,5]')).toThrow(expect.objectContaining({ code: 'json_too_wide' }))
+  expect(exact('[",",",,,,,"]')).toEqual(['","', '",,,,,"'])
 })
