@@ -2,7 +2,7 @@
 CREATE TABLE IF NOT EXISTS pane_progress
 (
     pipeline         LowCardinality(String),
-    -- features/<profile>/<pane seconds>, performance
+    -- features/<profile>/<pane seconds>, performance/<pane seconds>/<threshold>
     panes            LowCardinality(String),
     -- predictions, shadow or labels
     input            LowCardinality(String),
