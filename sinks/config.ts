@@ -47,4 +47,10 @@ export const SINKS = {
     30_000,
     { min: 100, max: 3_600_000 },
   ),
+  driftIntervalMs: integerVariable(
+    'MILLRACE_DRIFT_INTERVAL_MS',
+    'How often drift and quality are brought up to what is stored, ms',
+    5_000,
+    { min: 50, max: 3_600_000 },
+  ),
 } as const

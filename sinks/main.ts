@@ -17,10 +17,12 @@ import { deadLetterRows } from './clickhouse/dead-letter-rows.ts'
 import { gatewayRequestsRows } from './clickhouse/gateway-requests-rows.ts'
 import { labelRows } from './clickhouse/label-rows.ts'
 import { predictionRows } from './clickhouse/prediction-rows.ts'
+import type { SealedSink } from './clickhouse/sealed/sealed-sink.ts'
 import { startSealedStageSink } from './clickhouse/sealed/start-sealed-sink.ts'
 import { stageMetricsRows } from './clickhouse/stage-metrics-rows.ts'
 import type { RowKind } from './clickhouse/stored-row.ts'
 import { SINKS } from './config.ts'
+import { startDrift } from './drift/start-drift.ts'
 import { createInstruments, resultsInstruments } from './instruments.ts'
 import { startTables } from './online/start-tables.ts'
 import { startResults } from './results/start-results.ts'
@@ -52,9 +54,9 @@ await runStage('sinks', SINKS, async (context, own) => {
     return { value: client, stop: () => client.close() }
   })
 
-  async function store<T>(stored: Stored<T>): Promise<void> {
+  async function store<T>(stored: Stored<T>): Promise<SealedSink> {
     const { input, contract, lingerMs = own.lingerMs, ...rest } = stored
-    await startSealedStageSink(context, {
+    return await startSealedStageSink(context, {
       ...rest,
       input,
       schema: typeof contract === 'string' ? await readContract(contract) : contract,
@@ -66,7 +68,7 @@ await runStage('sinks', SINKS, async (context, own) => {
 
   const { name, label, event } = pipeline
   const lanes = (input: 'predictions' | 'shadow' | 'dead-letters') => ({ input, topic: stageTopic(name, input) })
-  await store({ ...lanes('predictions'), contract: 'prediction', rows: predictionRows(name) })
+  const { source } = await store({ ...lanes('predictions'), contract: 'prediction', rows: predictionRows(name) })
   await store({ ...lanes('shadow'), contract: 'prediction', rows: predictionRows(name, 'shadow_predictions') })
   if (label !== null) {
     const rows = labelRows({ pipeline: name, label, tenant: event.tenant })
@@ -97,4 +99,9 @@ await runStage('sinks', SINKS, async (context, own) => {
   if (pipeline.tables.length > 0) await startTables(context, { ...own, limits, hopObserver, observer })
   await startResults(context, { ...own, limits, observer: resultsInstruments(metrics, logger) })
   await startLightAudit(context, { clickhouse, intervalMs: own.auditIntervalMs })
+  await startDrift(context, {
+    clickhouse,
+    intervalMs: own.driftIntervalMs,
+    isActive: () => source.trusted() && source.positions().has(0),
+  })
 })

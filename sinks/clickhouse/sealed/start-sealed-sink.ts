@@ -45,7 +45,7 @@ const INSERTS_PER_SECOND = 10
 const MAX_BATCHES_OUT = 4_096
 
 /** Stores a topic in its table exactly once, with everything around it: checks, claims, reports, health and an orderly stop. */
-export async function startSealedStageSink<T>(context: StageContext, options: SealedSinkStart<T>): Promise<void> {
+export async function startSealedStageSink<T>(context: StageContext, options: SealedSinkStart<T>): Promise<SealedSink> {
   const { brokers, clock, config, connections, pipeline } = context
   const { input, topic, rows, clickhouse, limits } = options
   const name = `sinks-${input}`
@@ -137,6 +137,7 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
       ready: standing.problem,
     },
   })
+  return sink
 }
 
 /** Null for the topic of dead letters: what cannot be stored of it must not come back as another one. */
