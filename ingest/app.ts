@@ -3,11 +3,13 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify from 'fastify'
 import { describeError } from '../infra/runtime/errors.ts'
 import type { Logger } from '../infra/runtime/telemetry/logger.ts'
-import type { Access, Principal } from './access/access.ts'
-import { createClientErrors } from './http/client-error.ts'
+import type { Access, Admission, Principal } from './access/access.ts'
+import { createClientErrorHandler } from './http/client-error.ts'
+import { createConnections } from './http/connections.ts'
 import { answerFrameworkError } from './http/framework-errors.ts'
-import { HttpProblem, problemBody, problemOf } from './http/problem.ts'
+import { HttpProblem, problemBody, problemOf, retryAfter } from './http/problem.ts'
 import type { Gateway } from './http/request.ts'
+import { whenClosed } from './http/when-closed.ts'
 import type { Limits } from './limits/limits.ts'
 import { countRequests } from './plugins/count-requests.ts'
 import type { UsageMeter } from './usage/usage.ts'
@@ -24,6 +26,8 @@ export interface AppOptions {
   readonly requestTimeoutMs: number
   readonly maxHeaderBytes: number
   readonly maxConnections: number
+  /** What is still open when it aborts is cut. */
+  readonly cut?: AbortSignal
   /** Their hooks run before anything is asked of a request: what it may bring, whether there is room for it. */
   readonly before?: readonly ((app: Gateway) => Promise<void> | void)[]
   /** Adds routes and hooks, before the server is ready. */
@@ -31,11 +35,13 @@ export interface AppOptions {
 }
 
 const READ_TO_KEEP_BYTES = 65_536
+/** A connection may be on its way to its first request when the server closes. */
+const SILENT_MS = 500
 
 /** The server with what every route has: who may, how much, what an error looks like, what is counted. Does not listen. */
 export async function createApp(options: AppOptions): Promise<Gateway> {
   const { access, limits, usage, logger } = options
-  const clientErrors = createClientErrors()
+  const connections = createConnections()
   const app: Gateway = fastify({
     bodyLimit: options.maxBodyBytes,
     requestTimeout: options.requestTimeoutMs,
@@ -51,10 +57,22 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     exposeHeadRoutes: false,
-    clientErrorHandler: clientErrors.refuse,
+    clientErrorHandler: createClientErrorHandler(connections),
     frameworkErrors: answerFrameworkError,
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.server.maxConnections = options.maxConnections
+  app.server.on('connection', connections.opened)
+  app.addHook('preClose', async () => {
+    // a server that closes waits for every connection, and for headers without end
+    const silent = setTimeout(connections.closeIdle, SILENT_MS)
+    const cut = (): void => app.server.closeAllConnections()
+    if (options.cut?.aborted) cut()
+    options.cut?.addEventListener('abort', cut, { once: true })
+    app.server.once('close', () => {
+      clearTimeout(silent)
+      options.cut?.removeEventListener('abort', cut)
+    })
+  })
 
   app.decorateRequest('principal', null)
   app.decorateRequest('acceptedEvents', 0)
@@ -66,7 +84,7 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
   })
 
   app.addHook('onRequest', (request, reply, done) => {
-    clientErrors.began(request.raw, reply.raw)
+    connections.began(request.raw, reply.raw)
     done()
   })
   for (const plugin of options.before ?? []) await plugin(app)
@@ -77,13 +95,7 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
     if (scope === 'public') return
     const admission = await access.admit(request.headers)
     if (!admission.ok) {
-      const headers = admission.status === 401 ? { 'www-authenticate': 'Bearer realm="millrace"' } : undefined
-      throw new HttpProblem(
-        admission.status,
-        admission.code,
-        admission.detail,
-        headers === undefined ? {} : { headers },
-      )
+      throw new HttpProblem(admission.status, admission.code, admission.detail, { headers: headersOf(admission) })
     }
     const { principal } = admission
     if (!principal.scopes.has(scope)) {
@@ -92,7 +104,8 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
     request.principal = principal
     const leave = limits.enter(principal)
     if (leave === null) throw tooMany('concurrent_requests', 'too many requests of this credential run already', 1)
-    reply.raw.once('close', leave)
+    // it may have gone while we asked who it is
+    whenClosed(reply.raw, leave)
     const bytes = Number(request.headers['content-length'] ?? 0)
     await take(limits, principal, { requests: 1, events: 0, bytes }, reply)
   })
@@ -107,8 +120,10 @@ export async function createApp(options: AppOptions): Promise<Gateway> {
   app.setErrorHandler((error, request, reply) => {
     if (isStillSending(request.raw)) reply.header('connection', 'close')
     const problem = problemOf(error)
-    if (problem.status >= 500)
+    // that something behind it is away (503) is said once, by who looks after it, and not by every request meanwhile
+    if (problem.status === 500) {
       logger.error({ ...describeError(error), route: request.routeOptions.url }, 'request failed')
+    }
     return reply
       .code(problem.status)
       .headers(problem.headers)
@@ -142,6 +157,11 @@ export async function take(
     )
   }
   if (!ok) throw tooMany('rate_limited', `the limit ${standings[0]?.name ?? ''} is reached`, retryAfterSeconds)
+}
+
+function headersOf({ status }: Extract<Admission, { ok: false }>): Readonly<Record<string, string>> {
+  if (status === 401) return { 'www-authenticate': 'Bearer realm="millrace"' }
+  return status === 503 ? { 'retry-after': retryAfter() } : {}
 }
 
 /** Whether more of a refused body is to come than is worth reading to keep the connection. */

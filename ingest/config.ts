@@ -1,4 +1,5 @@
-import { integerVariable, textVariable } from '../infra/runtime/config.ts'
+import { type Compiled, integerVariable, type STAGE, textVariable } from '../infra/runtime/config.ts'
+import { fatal } from '../infra/runtime/errors.ts'
 import { ACCESS } from './access/config.ts'
 
 const port = (name: string, about: string, fallback: number) =>
@@ -89,3 +90,15 @@ export const INGEST = {
   ),
   ...ACCESS,
 } as const
+
+/** Throws when the settings contradict each other. */
+export function checkTimes(
+  own: Compiled<typeof INGEST>,
+  { shutdownMs }: Pick<Compiled<typeof STAGE>, 'shutdownMs'>,
+): void {
+  if (own.drainMs < shutdownMs) return
+  throw fatal(
+    'invalid_config',
+    `${INGEST.drainMs.name} (${own.drainMs}) must be less than MILLRACE_SHUTDOWN_MS (${shutdownMs}): the process would end before it has drained`,
+  )
+}

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { Compiled } from '../infra/runtime/config.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
+import type { Answers } from './answers/answers.ts'
 import { type AppOptions, createApp } from './app.ts'
 import type { INGEST } from './config.ts'
 import type { GatewayParts } from './gateway-parts.ts'
@@ -16,7 +17,7 @@ export interface RunningGateway {
   readonly admin: Address
 }
 
-type GatewayContext = Pick<StageContext, 'pipeline' | 'metrics' | 'logger' | 'clock' | 'start' | 'watch'>
+type GatewayContext = Pick<StageContext, 'config' | 'pipeline' | 'metrics' | 'logger' | 'clock' | 'start' | 'watch'>
 
 /** Serves until the context's parts are stopped: then it drains first. */
 export async function startGateway(
@@ -24,12 +25,19 @@ export async function startGateway(
   own: Compiled<typeof INGEST>,
   parts: GatewayParts,
 ): Promise<RunningGateway> {
-  const { logger, clock } = context
-  const { control, dependencies, redis } = parts
-  const drain = createDrain({ drainMs: own.drainMs, clock })
+  const { logger, clock, config } = context
+  const { control, dependencies, redis, answers } = parts
+  const drain = createDrain({ drainMs: own.drainMs, shutdownMs: config.shutdownMs, clock })
+  const { over, cut } = drain.value
   const draining = drain.value.signal
   const problem = (): string | null => (draining.aborted ? 'stopping' : (dependencies.ready() ?? control.problem()))
-  const options: Omit<AppOptions, 'before' | 'plugins'> = { ...parts, ...own, logger }
+  const options: Omit<AppOptions, 'before' | 'plugins'> = { ...parts, ...own, logger, cut }
+
+  const untilOver: Answers = {
+    ...answers,
+    // nobody waits longer than there is time to answer
+    wait: (id, tenant, signal) => answers.wait(id, tenant, AbortSignal.any([signal, over])),
+  }
 
   async function listen(
     before: readonly Plugin[],
@@ -49,7 +57,12 @@ export async function startGateway(
   )
   const address = await listen(
     parts.before,
-    publicPlugins(context, own, parts, { version: await packageVersion(), problem, draining }),
+    publicPlugins(
+      context,
+      own,
+      { ...parts, answers: untilOver },
+      { version: await packageVersion(), problem, draining },
+    ),
     { host: own.gatewayHost, port: own.gatewayPort, portVariable: 'MILLRACE_GATEWAY_PORT' },
     'gateway',
   )

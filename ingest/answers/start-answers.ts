@@ -21,7 +21,7 @@ const MAX_WAITING = 20_000
 /** Without `dedupe` no event is left out as a repetition any more; those from before it was turned off are looked for so far back. */
 const REPEAT_WINDOW = 100_000
 
-/** Answers with what they are asked of: Redis and ClickHouse need not be there. When it stops, whoever waits is told `pending`. */
+/** Answers with what they are asked of: Redis and ClickHouse need not be there. When it stops nobody must wait any more. */
 export async function startAnswers(context: StageContext): Promise<Answers> {
   const { pipeline, connections, brokers, registry, clock, logger, metrics, instance: gatewayId, config } = context
   const { redisUrl: url, redisCa } = connections
@@ -44,18 +44,11 @@ export async function startAnswers(context: StageContext): Promise<Answers> {
   })
   const log = createEventLog({ event: pipeline.event, connections: brokers, clock })
   await once(context, 'id of the events topic', () => log.refresh())
-  const stopping = await context.start('news of answers', async () => {
-    const stopped = new AbortController()
+  await context.start('news of answers', async () => {
     const unsubscribe = redis.subscribe(gatewayChannel(pipeline.name, gatewayId), bells.ring)
-    return {
-      value: stopped.signal,
-      async stop() {
-        stopped.abort()
-        unsubscribe()
-      },
-    }
+    return { value: undefined, stop: async () => unsubscribe() }
   })
-  const answers = createAnswers({
+  return createAnswers({
     recent: createRecentEvents({ redis, pipeline: pipeline.name, gatewayId, reader }),
     stored: createStoredEvents({
       clickhouse,
@@ -69,5 +62,4 @@ export async function startAnswers(context: StageContext): Promise<Answers> {
     clock,
     observer: createAnswersMetrics(metrics),
   })
-  return { ...answers, wait: (id, tenant, signal) => answers.wait(id, tenant, AbortSignal.any([signal, stopping])) }
 }

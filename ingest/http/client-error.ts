@@ -1,36 +1,27 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Connections } from './connections.ts'
 import { HttpProblem, problemBody } from './problem.ts'
 
-/** What is said to a connection whose bytes are no request, so that no route and no hook sees it. */
-export interface ClientErrors {
-  /** A request of the connection is being answered. */
-  began(request: IncomingMessage, response: ServerResponse): void
-  /** Answers and closes. While a request before it is not answered it only closes: the answer would be taken for that one's. */
-  refuse(error: { readonly code?: string }, socket: Socket): void
-}
-
-export function createClientErrors(): ClientErrors {
-  const busy = new WeakMap<Socket, number>()
-  return {
-    began({ socket }, response) {
-      busy.set(socket, (busy.get(socket) ?? 0) + 1)
-      response.once('close', () => busy.set(socket, (busy.get(socket) ?? 1) - 1))
-    },
-    refuse(error, socket) {
-      if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return
-      if ((busy.get(socket) ?? 0) > 0) {
-        socket.destroy()
-        return
-      }
-      const problem = problemOfCode(error.code)
-      const body = JSON.stringify(problemBody(problem, ''))
-      socket.end(
-        `HTTP/1.1 ${problem.status} ${problem.code}\r\ncontent-type: application/problem+json\r\n` +
-          `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-        () => socket.destroy(),
-      )
-    },
+/**
+ * Says to a connection whose bytes are no request, so that no route and no hook sees it, what is wrong, and closes it. While a request
+ * before it is not answered it only closes: the answer would be taken for that one's.
+ */
+export function createClientErrorHandler(
+  connections: Pick<Connections, 'isBusy'>,
+): (error: { readonly code?: string }, socket: Socket) => void {
+  return (error, socket) => {
+    if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return
+    if (connections.isBusy(socket)) {
+      socket.destroy()
+      return
+    }
+    const problem = problemOfCode(error.code)
+    const body = JSON.stringify(problemBody(problem, ''))
+    socket.end(
+      `HTTP/1.1 ${problem.status} ${problem.code}\r\ncontent-type: application/problem+json\r\n` +
+        `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+      () => socket.destroy(),
+    )
   }
 }
 

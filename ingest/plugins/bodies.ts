@@ -3,8 +3,9 @@ import type { FastifyRequest } from 'fastify'
 import { HttpProblem } from '../http/problem.ts'
 import type { Gateway } from '../http/request.ts'
 import { parseSmallJson } from '../http/small-json.ts'
+import { whenClosed } from '../http/when-closed.ts'
 import type { HeldBytes } from './held-bytes.ts'
-import { type BodyRules, readBody } from './read-body.ts'
+import { type BodyRules, readBody, tooLarge } from './read-body.ts'
 
 export interface BodySettings extends Partial<Omit<BodyRules, 'maxBodyBytes'>> {
   /** Largest body, as it is sent and decoded. */
@@ -66,22 +67,26 @@ export function bodyLimits(settings: BodySettings): (app: Gateway) => void {
     // Node drops what is above without a word: one more is let in, and refused
     server.maxHeadersCount = maxHeaders + 1
     // Node would ask for the body at once; who is turned away by then has not sent it
-    const awaiting = new WeakMap<IncomingMessage, ServerResponse>()
+    const awaiting = new WeakSet<IncomingMessage>()
+    const responses = new WeakMap<IncomingMessage, ServerResponse>()
     server.on('checkContinue', (message, response) => {
-      awaiting.set(message, response)
+      awaiting.add(message)
       server.emit('request', message, response)
     })
 
     app.decorateRequest('heldBytes', 0)
     app.addHook('onRequest', async (request, reply) => {
-      const { url = '', rawHeaders } = request.raw
+      const { url = '', rawHeaders, headers } = request.raw
       if (url.length > maxUrlBytes) {
         throw new HttpProblem(414, 'url_too_long', `a URL may have ${maxUrlBytes} bytes`)
       }
       if (rawHeaders.length > 2 * maxHeaders) {
         throw new HttpProblem(431, 'too_many_headers', `a request may have ${maxHeaders} headers`)
       }
-      reply.raw.once('close', () => held.give(request.heldBytes))
+      // before anybody pays for it; of a request, too, whose body nobody would read
+      if (Number(headers['content-length'] ?? 0) > rules.maxBodyBytes) throw tooLarge(rules.maxBodyBytes)
+      responses.set(request.raw, reply.raw)
+      whenClosed(reply.raw, () => held.give(request.heldBytes))
     })
 
     app.removeAllContentTypeParsers()
@@ -93,7 +98,12 @@ export function bodyLimits(settings: BodySettings): (app: Gateway) => void {
         if (hasRoom) request.heldBytes += bytes
         return hasRoom
       })
-      if (!reading.refused) awaiting.get(payload)?.writeContinue()
+      const response = responses.get(request.raw)
+      if (response !== undefined) {
+        // what it holds was given back, or is now: it must take no more
+        whenClosed(response, reading.stop)
+        if (!reading.refused && awaiting.has(request.raw)) response.writeContinue()
+      }
       const body = await reading.body.finally(() => {
         request.receivedBytes = reading.wireBytes()
       })

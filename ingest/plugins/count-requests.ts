@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Gateway } from '../http/request.ts'
+import { whenClosed } from '../http/when-closed.ts'
 import type { UsageMeter } from '../usage/usage.ts'
 
 /**
@@ -21,7 +22,7 @@ export function countRequests(usage: UsageMeter): (app: Gateway) => void {
   return (app) => {
     const answered = new WeakSet<FastifyRequest>()
     app.addHook('onRequest', (request, reply, done) => {
-      reply.raw.once('close', () => {
+      whenClosed(reply.raw, () => {
         // a stream has taken the answer into its own hands
         if (answered.has(request) || reply.sent) count(request, reply)
       })

@@ -1,5 +1,6 @@
 import type { Metrics } from '../../infra/runtime/telemetry/metrics.ts'
 import type { Gateway } from '../http/request.ts'
+import { whenClosed } from '../http/when-closed.ts'
 
 /** Shows how many requests are not answered yet, and not given up by who sent them. */
 export function requestsInFlight(metrics: Metrics): (app: Gateway) => void {
@@ -12,7 +13,7 @@ export function requestsInFlight(metrics: Metrics): (app: Gateway) => void {
   return (app) => {
     app.addHook('onRequest', async (_request, reply) => {
       count(1)
-      reply.raw.once('close', () => count(-1))
+      whenClosed(reply.raw, () => count(-1))
     })
   }
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Transform } from 'node:stream'
 import { constants, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
 import { HttpProblem, retryAfter } from '../http/problem.ts'
+import { whenClosed } from '../http/when-closed.ts'
 
 export interface BodyRules {
   /** Of the body as it is sent, and of what it is decoded to. */
@@ -17,6 +18,8 @@ export interface BodyReading {
   readonly body: Promise<Buffer>
   /** Refused for what its headers say: nothing of it is read. */
   readonly refused: boolean
+  /** Nobody waits for it any more: nothing is held and nothing decoded from now on, and `body` rejects if it is not there. */
+  readonly stop: () => void
   /** That came over the wire so far. */
   readonly wireBytes: () => number
 }
@@ -28,7 +31,7 @@ const DECODED_CHUNK_BYTES = 65_536
 
 /**
  * Reads a body into one buffer of its own, decoding as it comes: what is above a limit is cut off there, so that it takes no more
- * memory than twice the limit, however it was sent. `hold` is asked before it takes more; false = 503.
+ * memory than twice the limit, however it was sent; one that says beforehand that it is too large is not for here. `hold` is asked before it takes more; false = 503.
  * Rejects with `HttpProblem`: 400 `body_incomplete`, `bad_encoding`; 408 `slow_body`; 413 `body_too_large`, `compression_ratio`;
  * 415 `unsupported_encoding`; 503 `overloaded`.
  */
@@ -37,10 +40,9 @@ export function readBody(payload: IncomingMessage, rules: BodyRules, hold: (byte
   const declared = Number(payload.headers['content-length'] ?? Number.NaN)
   let decoder: Transform | null
   try {
-    if (declared > maxBodyBytes) throw tooLarge(maxBodyBytes)
     decoder = decoderOf(payload.headers['content-encoding'], maxBodyBytes)
   } catch (error) {
-    return { body: Promise.reject(error), refused: true, wireBytes: () => 0 }
+    return { body: Promise.reject(error), refused: true, stop: () => {}, wireBytes: () => 0 }
   }
 
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
@@ -120,8 +122,9 @@ export function readBody(payload: IncomingMessage, rules: BodyRules, hold: (byte
 
   payload.on('data', onWire)
   payload.once('error', () => end(incomplete()))
-  payload.once('close', () => {
-    if (!payload.complete) end(incomplete())
+  // also of one that has come as a whole: what was not read yet will not be
+  whenClosed(payload, () => {
+    if (!payload.readableEnded) end(incomplete())
   })
   if (decoder === null) payload.once('end', () => end(null))
   else {
@@ -132,7 +135,7 @@ export function readBody(payload: IncomingMessage, rules: BodyRules, hold: (byte
     decoder.once('end', () => end(null))
     payload.pipe(decoder)
   }
-  return { body: promise, refused: false, wireBytes: () => wire }
+  return { body: promise, refused: false, stop: () => end(incomplete()), wireBytes: () => wire }
 }
 
 function decoderOf(encoding: string | undefined, maxBodyBytes: number): Transform | null {
@@ -162,7 +165,7 @@ function decoderOf(encoding: string | undefined, maxBodyBytes: number): Transfor
   }
 }
 
-function tooLarge(maxBodyBytes: number): HttpProblem {
+export function tooLarge(maxBodyBytes: number): HttpProblem {
   return new HttpProblem(413, 'body_too_large', `a body may have ${maxBodyBytes} bytes, decoded too`)
 }
 

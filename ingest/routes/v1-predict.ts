@@ -15,6 +15,7 @@ import {
   Prediction,
   problems,
 } from '../http/schemas.ts'
+import { whenClosed } from '../http/when-closed.ts'
 import type { Accepted } from '../intake/intake.ts'
 import { callerOf, ownPipeline } from './own-pipeline.ts'
 import { documentedBody, type SubmissionDeps, submitBody } from './submission.ts'
@@ -116,7 +117,7 @@ export function v1Predict(deps: PredictDeps): (app: Gateway) => void {
         const { results, several } = await submitBody(request, reply, submission)
         if (preferred !== null) reply.header('preference-applied', `wait=${preferred / 1_000}`)
         const gone = new AbortController()
-        reply.raw.once('close', () => gone.abort())
+        whenClosed(reply.raw, () => gone.abort())
         const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(preferred ?? deps.waitMs)])
         const { tenant } = callerOf(request)
         const items = await Promise.all(results.map((result, index) => itemOf(result, index, tenant, signal)))

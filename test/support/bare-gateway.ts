@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { type AppOptions, createApp } from '../../ingest/app.ts'
-import type { Gateway } from '../../ingest/http/request.ts'
+import type { Gateway, Plugin } from '../../ingest/http/request.ts'
 import { type BodySettings, bodyLimits } from '../../ingest/plugins/bodies.ts'
 import { createHeldBytes, type HeldBytes } from '../../ingest/plugins/held-bytes.ts'
 import type { UsageMeter } from '../../ingest/usage/usage.ts'
@@ -14,6 +14,8 @@ export interface BareGateway {
   readonly app: Gateway
   /** Requests that reached a route. */
   readonly reached: string[]
+  /** Requests that are counted as running. */
+  readonly inside: () => number
   /** Of every request that was answered. */
   readonly receivedBytes: number[]
 }
@@ -29,6 +31,8 @@ export async function startBareGateway(
     readonly app?: Partial<AppOptions>
     readonly bodies?: Partial<BodySettings>
     readonly before?: (held: HeldBytes) => AppOptions['before']
+    /** Added before the routes. */
+    readonly plugins?: readonly Plugin[]
   } = {},
 ): Promise<BareGateway> {
   const held = createHeldBytes(64 * MIB)
@@ -37,6 +41,11 @@ export async function startBareGateway(
   const usage: UsageMeter = { served: (request) => void receivedBytes.push(request.requestBytes) }
   const who = principal('someone')
   const bodies: BodySettings = { maxBodyBytes: MIB, held, slowAfterMs: 1_000, ...options.bodies }
+  let inside = 0
+  const enter = (): (() => void) => {
+    inside++
+    return () => void inside--
+  }
   const app = await createApp({
     access: {
       admit: async ({ authorization }) =>
@@ -44,7 +53,11 @@ export async function startBareGateway(
           ? { ok: false, status: 401, code: 'unauthorized', detail: 'who are you' }
           : { ok: true, principal: who },
     },
-    limits: { take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }), giveBack: async () => {}, enter: () => () => {} },
+    limits: {
+      take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }),
+      giveBack: async () => {},
+      enter,
+    },
     usage,
     logger: silentLogger,
     maxBodyBytes: bodies.maxBodyBytes,
@@ -53,7 +66,7 @@ export async function startBareGateway(
     maxHeaderBytes: 16_384,
     maxConnections: 20_000,
     before: [...(options.before?.(held) ?? []), bodyLimits(bodies)],
-    plugins: [routes],
+    plugins: [...(options.plugins ?? []), routes],
     ...options.app,
   })
   function routes(gateway: Gateway): void {
@@ -70,5 +83,5 @@ export async function startBareGateway(
   await app.listen({ port: 0, host: '127.0.0.1' })
   onTestFinished(() => app.close())
   const { port } = app.server.address() as AddressInfo
-  return { port, held, app, reached, receivedBytes }
+  return { port, held, app, reached, inside: () => inside, receivedBytes }
 }
