@@ -22,6 +22,8 @@ interface InsertOptions {
   readonly queryId?: string
   /** Inserts with one token are stored once: it must name the very rows, or rows are lost. Default: another each time. */
   readonly token?: string
+  /** Of a body. Default: JSONEachRow, as `jsonRow` encodes a row, one a line. */
+  readonly format?: 'JSONEachRow' | 'Native'
 }
 
 /**
@@ -47,8 +49,14 @@ export interface ClickHouseClient {
    * finite are stored as they are; times are epoch milliseconds. Resolves when the server has answered.
    */
   insert(table: string, columns: readonly string[], rows: readonly object[], options?: InsertOptions): Promise<void>
-  /** The same for rows that `jsonRow` has encoded, one a line. Once it has resolved, nothing reads the body any more. */
+  /** The same for rows that are encoded. Once it has resolved, nothing reads the body any more. */
   insertBody(table: string, columns: readonly string[], body: Buffer, options?: InsertOptions): Promise<void>
+  /**
+   * Inserts what a file of one of these formats holds under the names of the columns; what else it holds is left alone. One
+   * of the columns missing there is `clickhouse_error`, a value that does not fit `clickhouse_refused_rows`. Part of it may be
+   * stored when it rejects.
+   */
+  insertFile(table: string, columns: readonly string[], format: 'Parquet' | 'Avro', file: Readable): Promise<void>
   close(): Promise<void>
 }
 
@@ -112,7 +120,7 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
     if (columns.length === 0) throw new RangeError('an insert names its columns')
     await call(`insert into ${table}`, async (abort_signal) => {
       const { stream } = await client.exec({
-        query: `INSERT INTO ${table} (${columns.join(', ')}) FORMAT JSONEachRow`,
+        query: `INSERT INTO ${table} (${columns.join(', ')}) FORMAT ${options.format ?? 'JSONEachRow'}`,
         values: Readable.from([body], { objectMode: false }),
         query_id: options.queryId ?? randomUUID(),
         abort_signal,
@@ -123,6 +131,28 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
         },
       })
       // the answer's end: nothing is in it
+      await finished(stream.resume())
+    })
+  }
+
+  async function insertFile(
+    table: string,
+    columns: readonly string[],
+    format: 'Parquet' | 'Avro',
+    file: Readable,
+  ): Promise<void> {
+    await call(`insert into ${table}`, async (abort_signal) => {
+      const { stream } = await client.exec({
+        query: `INSERT INTO ${table} (${columns.map(quoted).join(', ')}) FORMAT ${format}`,
+        values: file,
+        query_id: randomUUID(),
+        abort_signal,
+        clickhouse_settings: {
+          input_format_parquet_allow_missing_columns: 0,
+          input_format_avro_allow_missing_fields: 0,
+          input_format_null_as_default: 0,
+        },
+      })
       await finished(stream.resume())
     })
   }
@@ -147,6 +177,7 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
     insert: (table, columns, rows, options) =>
       insertBody(table, columns, Buffer.from(rows.map(jsonRow).join('\n')), options),
     insertBody,
+    insertFile,
     close: () => client.close(),
   }
 }
@@ -159,6 +190,10 @@ export function jsonRow(row: object): string {
 function jsonValue(value: unknown): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value)
   return Array.isArray(value) ? value.map(jsonValue) : value
+}
+
+function quoted(name: string): string {
+  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
 }
 
 /** The fate of whatever the client throws, by ClickHouse's own error code or the socket's. */
