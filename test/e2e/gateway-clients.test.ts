@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { expect, inject, onTestFinished, test } from 'vitest'
+import { eventually } from '../support/eventually.ts'
 import { startTestGateway } from '../support/gateway.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
 import { pythonCommand, runClient } from '../support/python.ts'
@@ -15,8 +16,10 @@ test("Triton's client gets predictions", { timeout: 180_000 }, async () => {
   const { folder, name } = copyPipeline(FLIGHTS)
   await runPipeline(folder, env)
   const gateway = await startTestGateway(folder, env)
+  const key = await gateway.key()
+  await untilPredicting(`${gateway.url}/v1/pipelines/${name}/predict`, key)
   const answers = JSON.parse(
-    await runClient('infer_with_triton.py', [new URL(gateway.url).host, name], { GATEWAY_KEY: await gateway.key() }),
+    await runClient('infer_with_triton.py', [new URL(gateway.url).host, name], { GATEWAY_KEY: key }),
   )
   expect(answers).toMatchObject({
     live: true,
@@ -35,6 +38,23 @@ test("Triton's client gets predictions", { timeout: 180_000 }, async () => {
   expect(answers.scores_as_json).toEqual(answers.scores)
   expect(new Set(answers.request_ids).size).toBe(3)
 })
+
+const FLIGHT = {
+  ...{ carrier: 'UA', flight: 1545, tailnum: 'N14228', origin: 'EWR', dest: 'IAH', distance: 1400, dep_delay: 2 },
+  ...{ scheduled_at: 1357034100000, departed_at: 1357034220000 },
+}
+
+/** The stages that score have to have joined their groups before a client that waits for no longer than it says asks. */
+async function untilPredicting(url: string, key: string): Promise<void> {
+  const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json', prefer: 'wait=5' }
+  await eventually(
+    async () => {
+      const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(FLIGHT) })
+      expect(answer.status, await answer.text()).toBe(200)
+    },
+    { deadlineMs: 90_000 },
+  )
+}
 
 const CHECKS = [
   'not_a_server_error',
