@@ -21,7 +21,7 @@ end
 /**
  * Takes a cost from all limits or from none; the time is that of Redis, so that gateways whose clocks differ agree.
  *
- *   rate   "<tokens>|<epoch ms>", gone when the bucket is full again (no key = a full bucket)
+ *   rate   "<tokens>|<epoch ms>", gone when the bucket is full again (no key = a full bucket): in 31 days, whatever was taken
  *   month  "<month>|<events>", gone 40 days after the last event
  *
  * ARGV, four per key: kind (r or m), limit, cost, owed: what this process let through while Redis was away, taken first and
@@ -40,6 +40,10 @@ local function days_left()
   return days
 end
 
+-- what is beyond is no number that Redis takes, or nothing that anybody can pay
+local MOST = 9007199254740
+local function at_least(tokens, limit) return math.max(tokens, -math.min(limit * 2678400, MOST)) end
+
 local value, wait, ok = {}, {}, true
 for i, key in ipairs(KEYS) do
   local kind, limit = ARGV[i * 4 - 3], tonumber(ARGV[i * 4 - 2])
@@ -51,7 +55,7 @@ for i, key in ipairs(KEYS) do
   if kind == 'r' then
     local tokens = limit
     if stored then tokens = math.min(limit, tonumber(a) + math.max(0, now - tonumber(b)) * limit / 1000) end
-    value[i] = tokens - owed
+    value[i] = at_least(tokens - owed, limit)
     local missing = math.min(cost, limit) - value[i]
     if cost > 0 and limit <= 0 then
       wait[i] = 31622400000
@@ -61,7 +65,7 @@ for i, key in ipairs(KEYS) do
   else
     local count = 0
     if stored and tonumber(a) == month then count = tonumber(b) end
-    value[i] = count + owed
+    value[i] = math.min(count + owed, MOST)
     if cost > 0 and value[i] + cost > limit then
       wait[i] = (day + days_left()) * 86400000 - now
     end
@@ -76,7 +80,7 @@ for i, key in ipairs(KEYS) do
   if not ok then cost = 0 end
   local changed = cost > 0 or owed > 0
   if kind == 'r' then
-    value[i] = value[i] - cost
+    value[i] = at_least(value[i] - cost, limit)
     if changed and limit > 0 then
       local full = math.ceil((limit - value[i]) * 1000 / limit)
       redis.call('SET', key, string.format('%.6f|%d', value[i], now), 'PX', math.max(1, full) + 1000)
