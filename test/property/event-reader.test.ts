@@ -2,8 +2,9 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseAvroSchema } from '../../infra/runtime/avro/avro-type.ts'
 import { createEventReader } from '../../ingest/mapping/create-event-reader.ts'
-import type { EventReader, ReadItem } from '../../ingest/mapping/event-reader.ts'
+import type { EventFormat, EventReader, ReadItem } from '../../ingest/mapping/event-reader.ts'
 import type { AvroSchema } from '../../schemas/pipeline/compiled.ts'
+import { avroBodies } from '../support/avro-bodies.ts'
 
 const SCHEMA_ID = 5
 const OPTIONS = { idempotencyKey: null, headers: {}, maxEvents: 100 }
@@ -259,13 +260,43 @@ test('a damaged body is refused with its place, or read as something that the Av
   )
 })
 
+/** Of the last bytes, as a container file begins with its schema. */
+const patch = fc.record({ back: fc.nat(), cut: fc.nat({ max: 4 }), put: fc.uint8Array({ maxLength: 4 }) })
 const POINTER = expect.stringMatching(/^(\/([^~/]|~[01])*)*$/s)
 
-function itemsOf(reader: EventReader, body: Buffer, format: 'json' | 'ndjson'): readonly ReadItem[] {
+test('a damaged Avro file is refused, or its records are what the Avro library reads as well', () => {
+  const sample = eventOf.chain(({ type, value }) =>
+    fc.tuple(fc.constant(type), fc.array(value, { minLength: 1, maxLength: 3 }), fc.array(patch, { maxLength: 3 })),
+  )
+  fc.assert(
+    fc.property(sample, fc.boolean(), ([type, values, patches], single) => {
+      const { singleObject, container } = avroBodies(type as AvroSchema)
+      const records = values.map(({ plain }) => plain)
+      let body: Buffer<ArrayBufferLike> = single ? singleObject(records[0]) : container(records)
+      for (const { back, cut, put } of patches) {
+        const at = Math.max(0, body.length - 1 - (back % 200))
+        body = Buffer.concat([body.subarray(0, at), put, body.subarray(at + cut)])
+      }
+      const codec = parseAvroSchema(type as AvroSchema, 'event')
+      const items = itemsOf(readerOf(type), body, single ? 'avro' : 'avro-container')
+      if (patches.length === 0) expect(items.map(({ ok }) => ok)).toEqual(single ? [true] : records.map(() => true))
+      for (const item of items) {
+        if (item.ok) codec.readerOf(codec)(item.value)
+        else expect(item.problem).toMatchObject({ code: expect.stringMatching(/^[a-z0-9_]+$/), pointer: POINTER })
+      }
+    }),
+    { numRuns: 400 },
+  )
+})
+
+function itemsOf(reader: EventReader, body: Buffer, format: EventFormat): readonly ReadItem[] {
   try {
     return reader.read(body, format, OPTIONS).items
   } catch (error) {
-    expect(error).toMatchObject({ fate: 'reject', code: 'invalid_body' })
+    expect(error).toMatchObject({
+      fate: 'reject',
+      code: expect.stringMatching(/^(invalid_body|too_large|too_many_events)$/),
+    })
     return []
   }
 }
