@@ -5,7 +5,11 @@ const OPTIONS: readonly (readonly [keyof LimitSettings, string, string])[] = [
   ['requestsPerSecond', '--requests-per-second <n>', 'requests in a second'],
   ['eventsPerSecond', '--events-per-second <n>', 'events in a second'],
   ['bytesPerSecond', '--bytes-per-second <n>', 'bytes of request bodies in a second'],
-  ['concurrentRequests', '--concurrent-requests <n>', 'requests at one time; each gateway lets its part run, one at least'],
+  [
+    'concurrentRequests',
+    '--concurrent-requests <n>',
+    'requests at one time; each gateway lets its part run, one at least',
+  ],
   ['eventsPerMonth', '--events-per-month <n>', 'events in a calendar month (UTC)'],
 ]
 
