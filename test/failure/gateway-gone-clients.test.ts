@@ -4,8 +4,11 @@ import { gzipSync } from 'node:zlib'
 import { expect, onTestFinished, test } from 'vitest'
 import { createMetrics } from '../../infra/runtime/telemetry/metrics.ts'
 import { requestsInFlight } from '../../ingest/plugins/in-flight.ts'
+import { v1Predict } from '../../ingest/routes/v1-predict.ts'
+import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { type BareGateway, MIB, startBareGateway } from '../support/bare-gateway.ts'
 import { eventually } from '../support/eventually.ts'
+import { FLIGHTS } from '../support/pipeline-copy.ts'
 import { principal } from '../support/principals.ts'
 import { open } from '../support/raw-http.ts'
 
@@ -89,4 +92,48 @@ test('a client that goes while its credential is looked at leaves no place taken
   expect(gateway.reached).toEqual([])
   expect(gateway.inside()).toBe(0)
   expect((await metrics.expose()).text).toMatch(/^millrace_gateway_requests_in_flight\{[^}]*\} 0$/m)
+})
+
+test('nobody waits for a prediction whose client went while its event was brought in', async () => {
+  const door = createDoor()
+  const aborted: boolean[] = []
+  const pipeline = await loadPipeline(FLIGHTS)
+  const admission = { ok: true, principal: principal('someone', {}, { tenant: 'default' }) } as const
+  const gateway = await startBareGateway({
+    app: { access: { admit: async () => admission } },
+    plugins: [
+      v1Predict({
+        pipeline,
+        limits: {
+          take: async () => ({ ok: true, standings: [], retryAfterSeconds: 0 }),
+          giveBack: async () => {},
+          enter: () => () => {},
+        },
+        reader: { read: () => ({ items: [{ ok: true, value: Buffer.alloc(1), key: null, id: 'a' }], several: false }) },
+        intake: {
+          async submit() {
+            await door.pass()
+            return [{ ok: true, requestId: `${pipeline.name}.20130315.3.18211`, id: 'a', repeated: false }]
+          },
+          backlog: () => ({ bytes: 0, oldestMs: 0 }),
+        },
+        answers: {
+          find: async () => ({ state: 'pending' }),
+          async wait(_id, _tenant, signal) {
+            aborted.push(signal.aborted)
+            return { state: 'pending' }
+          },
+        },
+        waitMs: 60_000,
+        headersOf: () => ({}),
+      }),
+    ],
+  })
+  const head = HEAD.replace('/bytes', `/v1/pipelines/${pipeline.name}/predict`)
+  const socket = await send(gateway.port, `${head}content-length: 2\r\n\r\n{}`)
+  await eventually(() => expect(door.waiting()).toBe(1), DEADLINE)
+  socket.destroy()
+  await eventually(async () => expect(await connections(gateway)).toBe(0), DEADLINE)
+  door.open()
+  await eventually(() => expect(aborted).toEqual([true]), DEADLINE)
 })
