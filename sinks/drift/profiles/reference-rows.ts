@@ -1,0 +1,67 @@
+import { randomUUID } from 'node:crypto'
+import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
+import { sqlText } from '../sql-text.ts'
+
+/**
+ * The rows of a reference in a table of their own, so that everything that a profile says is of the very same rows, whatever is stored
+ * meanwhile. Columns: features Array(Float32), score Float32 (NaN = none), label Float64 (NaN = none), segment String.
+ */
+export interface ReferenceRows {
+  readonly table: string
+  readonly hasScore: boolean
+}
+
+/** A window of the pipeline's predictions; times are epoch ms, from ≤ event time < to. */
+export interface PredictionWindow {
+  readonly from: number
+  readonly to: number
+  /** Null = every version. */
+  readonly modelVersion: string | null
+}
+
+/** Calls `work` with a table that is gone afterwards. */
+export async function withScratchTable<T>(
+  clickhouse: Pick<ClickHouseClient, 'command'>,
+  columns: string,
+  work: (table: string) => Promise<T>,
+): Promise<T> {
+  const table = `profile_scratch_${randomUUID().replaceAll('-', '')}`
+  await clickhouse.command(`CREATE TABLE ${table} (${columns}) ENGINE = MergeTree ORDER BY tuple()`)
+  try {
+    return await work(table)
+  } finally {
+    await clickhouse.command(`DROP TABLE IF EXISTS ${table}`)
+  }
+}
+
+export const REFERENCE_COLUMNS = 'features Array(Float32), score Float32, label Float64, segment String'
+
+/** Fills the table with what was answered in the window for the pipeline's feature set, each event once, with its label where it came. */
+export async function copyPredictions(
+  clickhouse: Pick<ClickHouseClient, 'command'>,
+  { name, model, featureSet }: Pick<CompiledPipeline, 'name' | 'model' | 'featureSet'>,
+  { from, to, modelVersion }: PredictionWindow,
+  table: string,
+): Promise<ReferenceRows> {
+  const pipeline = `pipeline = ${sqlText(name)}`
+  const where = [
+    pipeline,
+    `event_time >= fromUnixTimestamp64Milli(${from}, 'UTC') AND event_time < fromUnixTimestamp64Milli(${to}, 'UTC')`,
+    // the key's own expression, so that other hours are not read
+    `toStartOfHour(event_time) BETWEEN toStartOfHour(fromUnixTimestamp64Milli(${from}, 'UTC')) AND fromUnixTimestamp64Milli(${to}, 'UTC')`,
+    `feature_set = ${sqlText(featureSet.digest)} AND model = ${sqlText(model.name)} AND role IN ('primary', 'canary')`,
+    ...(modelVersion === null ? [] : [`model_version = ${sqlText(modelVersion)}`]),
+  ].join(' AND ')
+  await clickhouse.command(`
+    INSERT INTO ${table} (features, score, label, segment)
+    SELECT p.features, p.score, if(l.known = 1, l.value, nan), p.segment
+    FROM (SELECT tenant, event_id, features, score, segment FROM predictions FINAL WHERE ${where}) AS p
+    LEFT JOIN (
+      SELECT tenant, event_id, value, 1 AS known FROM labels FINAL
+      WHERE ${pipeline} AND kind IN ('boolean', 'number')
+        AND (tenant, event_id) IN (SELECT tenant, event_id FROM predictions WHERE ${where})
+    ) AS l ON p.tenant = l.tenant AND p.event_id = l.event_id
+    SETTINGS do_not_merge_across_partitions_select_final = 1, join_use_nulls = 0`)
+  return { table, hasScore: true }
+}
