@@ -267,6 +267,22 @@ test('values without bytes are not free: a few bytes would be work for ever', ()
   expect(() => readOne({ type: 'array', items: 'boolean' }, million)).toThrow(refusal('too_large'))
 })
 
+test('what a file says of its schema is little work, and its defaults are not looked at', () => {
+  const id = Buffer.from('\u0002t')
+  const readOne = (schema: object, bytes: Buffer) => read(container(schema, [[1, bytes]]), 'avro-container').map(ended)
+  const schema = with1('int')
+  const [first, second] = schema.fields
+  const odd = { ...schema, fields: [first, { ...second, default: 'no int' }] }
+  expect(readOne(odd, Buffer.concat([id, longs(1)]))).toMatchObject([{ id: 't' }])
+  const records = Array.from({ length: 150 }, (_, index) =>
+    field(`f${index}`, { type: 'record', name: `R${index}`, fields: [field('a', 'int')] }),
+  )
+  const bytes = Buffer.concat([id, Buffer.alloc(150)])
+  const someTypes = { ...schema, fields: [first, ...records.slice(0, 50)] }
+  expect(readOne(someTypes, bytes.subarray(0, 52))).toMatchObject([{ id: 't' }])
+  expect(() => readOne({ ...schema, fields: [first, ...records] }, bytes)).toThrow(refusal('invalid_body'))
+})
+
 test('a container file has no empty blocks, no more blocks than events, and few names in its header', () => {
   const trip = bytesOf(TRIP)
   for (const codecName of ['null', 'deflate']) {

@@ -13,6 +13,8 @@ import { AvroWalk, compileWalk, type Pass } from './walk.ts'
 const MARKER = Buffer.from([0xc3, 0x01])
 const FINGERPRINT_BYTES = 8
 const MAX_SCHEMA_CHARACTERS = 65_536
+/** Records, enums and fixeds of a writer schema that is not the event's: each is code that is made when it comes first. */
+const MAX_WRITER_TYPES = 100
 /** Writer schemas that are kept compiled. */
 const MAX_WRITERS = 16
 const TOO_MANY_VALUES = 'an event may not have so many values'
@@ -67,9 +69,13 @@ export function createAvroBodies(schema: AvroSchema, record: AvroRecord, assembl
     if (known !== undefined) return known
     const written = parseWriter(text)
     let writer = own
-    if (canonicalForm(written.record) !== form) {
+    const writtenForm = canonicalForm(written)
+    if (writtenForm !== form) {
+      const types = writtenForm.match(/"type":"(?:record|enum|fixed)"/g)?.length ?? 0
+      if (types > MAX_WRITER_TYPES) throw rejected('invalid_body', "the file's schema has too many types")
       codec ??= parseAvroSchema(schema, 'the event')
-      writer = { passes: compileWalk(written.record), resolve: resolver(codec, written.json) }
+      // not the schema itself: to check the defaults that it may have would take as long as whoever sent it likes
+      writer = { passes: compileWalk(written), resolve: resolver(codec, writtenForm) }
     }
     if (writers.size >= MAX_WRITERS) writers.clear()
     writers.set(text, writer)
@@ -148,11 +154,10 @@ function walkOf(bytes: Buffer, at: number): AvroWalk {
 }
 
 /** A schema that came with a request: whatever is wrong with it is about the request. */
-function parseWriter(text: string): { readonly json: AvroSchema; readonly record: AvroRecord } {
+function parseWriter(text: string): AvroRecord {
   if (text.length > MAX_SCHEMA_CHARACTERS) throw rejected('invalid_body', "the file's schema is too long")
   try {
-    const json: unknown = JSON.parse(text)
-    return { json: json as AvroSchema, record: parseRecordSchema(json) }
+    return parseRecordSchema(JSON.parse(text))
   } catch (error) {
     // RangeError: it is too deep
     if (error instanceof SyntaxError || error instanceof AvroSchemaError || error instanceof RangeError) {
@@ -162,7 +167,7 @@ function parseWriter(text: string): { readonly json: AvroSchema; readonly record
   }
 }
 
-function resolver(event: AvroCodec, writer: AvroSchema): (bytes: Buffer) => Buffer {
+function resolver(event: AvroCodec, writer: string): (bytes: Buffer) => Buffer {
   let read: (value: Buffer) => unknown
   try {
     read = event.readerOf(parseAvroSchema(writer, "the file's schema"))
