@@ -2,8 +2,10 @@ import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse
 import { startControlLog } from '../../infra/runtime/control/start-control-log.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
 import type { DriftPart } from './drift-part.ts'
+import { createFeatureDrift } from './feature-drift.ts'
 import { driftInstruments } from './instruments.ts'
-import { acceptedProfile } from './profiles-in-force.ts'
+import { createProfileKeeper } from './keep-profile.ts'
+import { acceptedProfile } from './profiles/profile-entries.ts'
 import { createSeenUntil } from './seen-until.ts'
 import { watch } from './watch.ts'
 
@@ -23,14 +25,24 @@ export async function startDrift(context: StageContext, options: DriftOptions): 
   const instruments = driftInstruments(context.metrics, context.logger)
   const control = await context.start('control log', () => startControlLog(context))
   context.watch({ ended: control.ended, health: { live: () => null, ready: () => null } })
-  const parts: readonly DriftPart[] = []
+  const { clickhouse } = options
+  const accepted = () => acceptedProfile(control, pipeline.name)
+  const { featureSet, monitor } = pipeline
+  const parts: readonly DriftPart[] = [
+    createProfileKeeper(clickhouse, accepted),
+    createFeatureDrift({
+      pipeline: pipeline.name,
+      featureSet: featureSet.digest,
+      ...{ monitor, clickhouse, clock, instruments },
+    }),
+  ]
   await context.start('drift', async () => {
     const stopping = new AbortController()
     const { signal } = stopping
     const ended = watch({
       ...{ parts, instruments, signal, clock, intervalMs: options.intervalMs, isActive: options.isActive },
-      profile: () => acceptedProfile(control, pipeline.name),
-      seenUntil: createSeenUntil(options.clickhouse, pipeline.name),
+      profile: () => accepted()?.entry ?? null,
+      seenUntil: createSeenUntil(clickhouse, pipeline.name),
     })
     return {
       value: null,

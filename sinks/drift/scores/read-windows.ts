@@ -1,0 +1,81 @@
+import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import type { PanesName } from '../panes/pane-progress.ts'
+import { paneRowsSql, runsOf } from '../panes/pane-time.ts'
+import { sqlText } from '../sql-text.ts'
+
+interface WindowKey {
+  readonly version: string
+  readonly role: string
+  /** '*' = all of them. */
+  readonly segment: string
+  /** Start, epoch ms. */
+  readonly window: number
+}
+
+/** The sum of a subject's panes. */
+export interface SubjectWindow extends WindowKey {
+  readonly subject: 'feature' | 'score'
+  readonly position: number
+  readonly n: number
+  readonly counts: readonly number[]
+}
+
+/** The sum of panes of moments, and how much the panes differ in a weighted sum r of theirs: sums over panes. */
+export interface MomentWindow extends WindowKey {
+  readonly n: number
+  /** Upper triangle of the sum of x·xᵀ. */
+  readonly products: readonly number[]
+  readonly panes: number
+  readonly r: number
+  readonly rr: number
+  readonly rn: number
+  readonly nn: number
+}
+
+export interface WindowsOf extends PanesName {
+  readonly windowMs: number
+}
+
+/** Counts of these windows (starts, ascending). */
+export async function readSubjectWindows(
+  clickhouse: Pick<ClickHouseClient, 'rows'>,
+  of: WindowsOf,
+  windows: readonly number[],
+): Promise<readonly SubjectWindow[]> {
+  return await clickhouse.rows(
+    `SELECT model_version AS version, role, segment, subject, position, ${windowSql(of)} AS window,
+       toFloat64(sum(n)) AS n, arrayMap(c -> toFloat64(c), sumForEach(counts)) AS counts
+     FROM feature_panes FINAL WHERE ${rowsSql(of, windows)}
+     GROUP BY version, role, segment, subject, position, window`,
+  )
+}
+
+/** Moments of these windows; `weights` = what r sums, of products. */
+export async function readMomentWindows(
+  clickhouse: Pick<ClickHouseClient, 'rows'>,
+  of: WindowsOf,
+  windows: readonly number[],
+  weights: readonly number[],
+): Promise<readonly MomentWindow[]> {
+  return await clickhouse.rows(
+    `SELECT model_version AS version, role, segment, ${windowSql(of)} AS window, toFloat64(sum(n)) AS n,
+       sumForEach(products) AS products, toFloat64(count()) AS panes, sum(r_) AS r, sum(r_ * r_) AS rr, sum(r_ * n) AS rn,
+       sum(toFloat64(n) * n) AS nn
+     FROM
+     (
+       SELECT model_version, role, segment, pane, n, products,
+         arrayDotProduct(products, CAST([${weights.join(', ')}], 'Array(Float64)')) AS r_
+       FROM moment_panes FINAL WHERE ${rowsSql(of, windows)} AND n > 0 AND length(products) = ${weights.length}
+     )
+     GROUP BY version, role, segment, window`,
+  )
+}
+
+function windowSql({ windowMs }: WindowsOf): string {
+  return `toFloat64(intDiv(toUnixTimestamp(pane), ${windowMs / 1_000}) * ${windowMs})`
+}
+
+function rowsSql(of: WindowsOf, windows: readonly number[]): string {
+  const panes = runsOf(windows, of.windowMs)
+  return `pipeline = ${sqlText(of.pipeline)} AND profile = ${sqlText(of.profile)} AND ${paneRowsSql(panes, of.paneMs)}`
+}
