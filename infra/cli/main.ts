@@ -12,6 +12,7 @@ import { register as registerMigrate } from './commands/migrate.ts'
 import { register as registerModel } from './commands/model.ts'
 import { register as registerNew } from './commands/new.ts'
 import { register as registerPositions } from './commands/positions.ts'
+import { register as registerProfile } from './commands/profile.ts'
 import { register as registerSchemas } from './commands/schemas.ts'
 import { register as registerTenant } from './commands/tenant.ts'
 import { register as registerTest } from './commands/test.ts'
@@ -34,6 +35,7 @@ for (const register of [
   registerDlq,
   registerPositions,
   registerModel,
+  registerProfile,
   registerTenant,
   registerKey,
 ]) {

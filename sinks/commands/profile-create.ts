@@ -10,7 +10,7 @@ import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { NAME, NAME_EXPECTED } from '../../schemas/pipeline/manifest.ts'
 import { buildProfile } from '../drift/profiles/build-profile.ts'
 import { acceptProfile, type ChangedBy, proposeProfile } from '../drift/profiles/change-profiles.ts'
-import { acceptedProfile } from '../drift/profiles/profile-entries.ts'
+import { acceptedProfile, profileName } from '../drift/profiles/profile-entries.ts'
 import { BUNDLED_PROFILE, readProfileFile } from '../drift/profiles/profile-file.ts'
 import { copyFile, formatOf, type ReferenceFile, sourceOf } from '../drift/profiles/reference-file.ts'
 import {
@@ -93,6 +93,6 @@ export async function acceptBundled(control: ControlLog, folder: string, by: Cha
   if (acceptedProfile(control, pipeline.name) !== null) return null
   const content = await readProfileFile(file, pipeline)
   const { entry } = await proposeProfile(control, { pipeline: pipeline.name, profile: null, content }, by)
-  await acceptProfile(control, pipeline.name, entry.profile, by)
-  return entry.profile
+  await acceptProfile(control, profileName(entry), by)
+  return profileName(entry)
 }

@@ -46,17 +46,17 @@ function nextName(control: ControlLog, pipeline: string): string {
 }
 
 /**
- * Accepts a profile, also one that was superseded, and supersedes what was accepted before: answers these. Null when it is the accepted one
+ * Accepts a profile by its name, `<pipeline>/<profile>`, also one that was superseded, and supersedes what was accepted before: answers these. Null when it is the accepted one
  * already. Rejects with `unknown_profile` and `profile_altered` (crash), and with `control_conflict` (reject) when somebody else changed it
  * meanwhile.
  */
 export async function acceptProfile(
   control: ControlLog,
-  pipeline: string,
-  profile: string,
+  name: string,
   by: ChangedBy,
 ): Promise<readonly string[] | null> {
-  const known = knownProfile(control, pipeline, profile)
+  const known = knownProfile(control, name)
+  const { pipeline, profile } = known.entry
   const isAccepted = known.entry.state === 'accepted'
   const revision = isAccepted ? known.revision : (await setState(control, known, 'accepted', by)).revision
   // one that was accepted after this one is what counts

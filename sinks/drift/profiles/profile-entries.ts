@@ -47,13 +47,13 @@ export function profileName({ pipeline, profile }: Pick<ProfileEntry, 'pipeline'
   return `${pipeline}/${profile}`
 }
 
-/** The pipeline's profiles, oldest first; what is none, or was altered, is passed over. */
-export function knownProfiles(control: Pick<ControlLog, 'all'>, pipeline: string): readonly KnownProfile[] {
+/** Profiles of a pipeline, or of all (null), those that changed last at the end; what is none, or was altered, is passed over. */
+export function knownProfiles(control: Pick<ControlLog, 'all'>, pipeline: string | null): readonly KnownProfile[] {
   const known: KnownProfile[] = []
   for (const record of control.all('profile').values()) {
-    if (!record.name.startsWith(`${pipeline}/`)) continue
+    if (pipeline !== null && !record.name.startsWith(`${pipeline}/`)) continue
     const entry = profileEntryOf(record)
-    if (typeof entry === 'string' || entry.pipeline !== pipeline) continue
+    if (typeof entry === 'string') continue
     const { revision, actor, reason, at } = record
     known.push({ entry, revision, actor, reason, at })
   }
@@ -68,18 +68,18 @@ export function acceptedProfile(control: Pick<ControlLog, 'all'>, pipeline: stri
   return knownProfiles(control, pipeline).findLast(({ entry }) => entry.state === 'accepted') ?? null
 }
 
-/** A profile by its name. Throws `unknown_profile` and `profile_altered` (crash). */
-export function knownProfile(control: ControlLog, pipeline: string, profile: string): KnownProfile {
-  const name = profileName({ pipeline, profile })
+/** A profile by its name, `<pipeline>/<profile>`. Throws `unknown_profile` and `profile_altered` (crash). */
+export function knownProfile(control: ControlLog, name: string): KnownProfile {
   const record = control.latest('profile', name)
   const entry = record === null ? 'foreign' : profileEntryOf(record)
-  if (entry === 'altered')
+  if (entry === 'altered') {
     throw fatal('profile_altered', `the content of profile ${name} is not the one that its digest names`)
+  }
   if (record !== null && entry !== 'foreign') {
     const { revision, actor, reason, at } = record
     return { entry, revision, actor, reason, at }
   }
-  const names = knownProfiles(control, pipeline).map((known) => known.entry.profile)
+  const names = knownProfiles(control, null).map((known) => profileName(known.entry))
   throw fatal(
     'unknown_profile',
     `there is no profile ${name}; there are ${names.join(', ') || 'none'}: create one first`,
