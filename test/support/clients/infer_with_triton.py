@@ -43,7 +43,8 @@ def inputs(flights, binary):
 
 
 def infer(flights, binary, outputs=None):
-    return client.infer(pipeline, list(inputs(flights, binary)), outputs=outputs, headers=headers)
+    # it writes the length of its JSON into the headers that it is given
+    return client.infer(pipeline, list(inputs(flights, binary)), outputs=outputs, headers=dict(headers))
 
 
 by_default = infer(FLIGHTS, binary=True)
