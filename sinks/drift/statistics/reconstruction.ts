@@ -27,7 +27,8 @@ export function fitReconstruction(reference: SecondMoments, share = 0.65): Recon
   const variance = values.reduce((sum, value) => sum + Math.max(0, value), 0)
   let components = 0
   let explained = 0
-  while (components < size && explained <= share * variance) explained += Math.max(0, values[components++]!)
+  while (variance > 0 && components < size && explained <= share * variance)
+    explained += Math.max(0, values[components++]!)
   const residual = covariance.map((_, at) => (at % (size + 1) === 0 ? 1 : 0))
   for (const vector of vectors.slice(0, components)) {
     for (let at = 0; at < residual.length; at++) residual[at]! -= vector[Math.floor(at / size)]! * vector[at % size]!
