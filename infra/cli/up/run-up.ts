@@ -18,6 +18,7 @@ import { patiently } from '../patiently.ts'
 import { account, type RunMarks } from './accounting.ts'
 import { developmentKey, type GatewayPlace, gatewayPlace, howToAsk } from './gateway.ts'
 import { howToQuery } from './how-to-query.ts'
+import { bundledReference } from './reference.ts'
 import { markRun } from './run-marks.ts'
 import { settleRun } from './settle-run.ts'
 import { createSnapshots, type Snapshot } from './snapshot.ts'
@@ -87,6 +88,8 @@ export async function runUp(options: UpOptions): Promise<number> {
     const makeKey = (): Promise<string> => developmentKey(pipeline, env)
     // who may use somebody else's brokers is not for us to say
     const key = settings.external.kafka === undefined ? await patiently('making a key', makeKey, patience) : null
+    const reference = await patiently('accepting the reference', () => bundledReference(pipeline, env), patience)
+    if (reference !== null) view.say(reference)
     const signal = stopping.signal
     const run: Run = { options, pipeline, stack, settings, gateway, admin, clickhouse, marks, view, signal }
     for (const line of howToQuery(pipeline, stack.env)) view.say(line)
