@@ -262,10 +262,11 @@ function sourceColumn(column: string): string {
   return `    p.${column} AS ${column}`
 }
 
-function identifier(name: string): string {
+export function identifier(name: string): string {
   return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
 }
 
-function text(value: string): string {
+/** A string literal. */
+export function text(value: string): string {
   return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
 }

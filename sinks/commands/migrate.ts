@@ -5,6 +5,7 @@ import {
 } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { type Connections, clickHouseConfig } from '../../infra/runtime/config.ts'
 import { MillraceError } from '../../infra/runtime/errors.ts'
+import { driftViews } from '../../schemas/clickhouse/drift-views.ts'
 import { migrate, readMigrations } from '../../schemas/clickhouse/migrate.ts'
 import { pipelineViews } from '../../schemas/clickhouse/pipeline-views.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
@@ -37,11 +38,14 @@ export async function migratePipeline(
 
 async function makeViews(clickhouse: ClickHouseClient, pipeline: CompiledPipeline): Promise<readonly string[]> {
   const manifests = listModelVersions(pipeline.model.directory).map(readModelManifest)
-  const views = pipelineViews({
-    name: pipeline.name,
-    featureSet: pipeline.featureSet,
-    knownFeatureSets: manifests.map(({ featureSet }) => featureSet),
-  })
+  const views = [
+    ...pipelineViews({
+      name: pipeline.name,
+      featureSet: pipeline.featureSet,
+      knownFeatureSets: manifests.map(({ featureSet }) => featureSet),
+    }),
+    ...driftViews(pipeline),
+  ]
   for (const { sql } of views) await clickhouse.command(sql)
   return views.map(({ name }) => name)
 }

@@ -4,12 +4,28 @@ import { CONNECTIONS, readConfig } from '../../infra/runtime/config.ts'
 import { migratePipeline } from '../../sinks/commands/migrate.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
+const VIEWS = [
+  ...[
+    'predictions',
+    'quality',
+    'versions',
+    'rollout',
+    'profiles',
+    'drift',
+    'drift_now',
+    'drift_reasons',
+    'panes',
+    'bins',
+  ],
+  ...['quality_over_time', 'quality_by_lag', 'outcomes', 'challengers', 'alerts', 'alerts_now'],
+].map((name) => `flights_${name}`)
+
 test('migrate makes the database, its tables and the views of the pipeline, and can be repeated', async () => {
   const database = uniqueName('migrate')
   const connections = readConfig(CONNECTIONS, { ...inject('stack').env, CLICKHOUSE_DATABASE: database })
   const first = await migratePipeline('infra/sample/flights', connections)
   expect(first.applied).toContain('0001_predictions.sql')
-  expect(first.views).toEqual(['flights_predictions', 'flights_quality', 'flights_versions', 'flights_rollout'])
+  expect(first.views).toEqual(VIEWS)
   expect(await migratePipeline('infra/sample/flights', connections)).toEqual({ applied: [], views: first.views })
 
   const client = createClickHouse({
