@@ -1,4 +1,4 @@
-import { integerVariable } from '../infra/runtime/config.ts'
+import { integerVariable, optionalTextVariable, optionalUrlVariable } from '../infra/runtime/config.ts'
 
 export const SINKS = {
   maxRows: integerVariable('MILLRACE_SINKS_MAX_ROWS', 'Most rows in one insert', 4_000, { min: 1, max: 500_000 }),
@@ -53,4 +53,6 @@ export const SINKS = {
     5_000,
     { min: 50, max: 3_600_000 },
   ),
+  webhookUrl: optionalUrlVariable('MILLRACE_WEBHOOK_URL', 'Whom alerts are sent to, by POST; with a secret'),
+  webhookSecret: optionalTextVariable('MILLRACE_WEBHOOK_SECRET', 'Key of the signature (HMAC-SHA256) of what is sent'),
 } as const

@@ -5,6 +5,7 @@ import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
 import type { AvroSchema } from '../schemas/pipeline/compiled.ts'
 import {
+  ALERTS_TOPIC,
   CONTROL_TOPIC,
   GATEWAY_REQUESTS_TOPIC,
   STAGE_METRICS_TOPIC,
@@ -12,6 +13,7 @@ import {
   stageTopic,
 } from '../schemas/topics.ts'
 import { startLightAudit } from './audit/start-light-audit.ts'
+import { alertRows } from './clickhouse/alert-rows.ts'
 import { controlLogRows } from './clickhouse/control-log-rows.ts'
 import { deadLetterRows } from './clickhouse/dead-letter-rows.ts'
 import { gatewayRequestsRows } from './clickhouse/gateway-requests-rows.ts'
@@ -96,12 +98,21 @@ await runStage('sinks', SINKS, async (context, own) => {
     contract: 'control-entry',
     rows: controlLogRows,
   })
+  await store({
+    input: 'alerts',
+    topic: ALERTS_TOPIC,
+    contract: 'alert',
+    rows: alertRows(name),
+    lingerMs: own.reportLingerMs,
+  })
   if (pipeline.tables.length > 0) await startTables(context, { ...own, limits, hopObserver, observer })
   await startResults(context, { ...own, limits, observer: resultsInstruments(metrics, logger) })
   await startLightAudit(context, { clickhouse, intervalMs: own.auditIntervalMs })
   await startDrift(context, {
     clickhouse,
     intervalMs: own.driftIntervalMs,
+    webhookUrl: own.webhookUrl,
+    webhookSecret: own.webhookSecret,
     isActive: () => source.trusted() && source.positions().has(0),
   })
 })

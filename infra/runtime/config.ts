@@ -78,6 +78,13 @@ export const integerVariable = (
   bounds: { readonly min: number; readonly max: number },
 ): Variable<number> => withDefault(name, about, String(fallback), integer(bounds.min, bounds.max))
 
+/** A text that need not be given. */
+export const optionalTextVariable = (name: string, about: string): Variable<string | undefined> =>
+  optional(name, about, text)
+
+export const optionalUrlVariable = (name: string, about: string): Variable<string | undefined> =>
+  optional(name, about, url)
+
 /** Any text but the empty one. */
 export const textVariable = (name: string, about: string, fallback: string): Variable<string> =>
   withDefault(name, about, fallback, text)

@@ -21,4 +21,6 @@ export interface DriftPart {
   round(round: DriftRound): Promise<boolean>
   /** This process begins to watch, maybe after another one did: whatever was remembered may be out of date. */
   begin?(): void
+  /** It watches no more: another process may. */
+  end?(): void
 }

@@ -1,16 +1,16 @@
-import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { startControlLog } from '../../infra/runtime/control/start-control-log.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
+import { type AlertsOptions, startAlerts } from './alerts/start-alerts.ts'
 import type { DriftPart } from './drift-part.ts'
 import { createFeatureDrift } from './feature-drift.ts'
 import { driftInstruments } from './instruments.ts'
 import { createProfileKeeper } from './keep-profile.ts'
 import { acceptedProfile } from './profiles/profile-entries.ts'
+import { createQuality } from './quality/quality.ts'
 import { createSeenUntil } from './seen-until.ts'
 import { watch } from './watch.ts'
 
-export interface DriftOptions {
-  readonly clickhouse: ClickHouseClient
+export interface DriftOptions extends AlertsOptions {
   readonly intervalMs: number
   /** True in the one process that watches: the one that stores the predictions of partition 0. */
   isActive(): boolean
@@ -35,6 +35,8 @@ export async function startDrift(context: StageContext, options: DriftOptions): 
       featureSet: featureSet.digest,
       ...{ monitor, clickhouse, clock, instruments },
     }),
+    createQuality({ pipeline: pipeline.name, monitor, clickhouse, clock }),
+    await startAlerts(context, options),
   ]
   await context.start('drift', async () => {
     const stopping = new AbortController()

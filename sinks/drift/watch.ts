@@ -50,6 +50,7 @@ export async function watch(deps: WatchDeps): Promise<void> {
     const isActive = deps.isActive()
     if (isActive !== wasActive) instruments.active(isActive)
     if (isActive && !wasActive) for (const part of parts) part.begin?.()
+    if (!isActive && wasActive) for (const part of parts) part.end?.()
     wasActive = isActive
     again = false
     if (isActive) {

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../../schemas/pipeline/load.ts'
 import {
+  ALERTS_TOPIC,
   CONTROL_TOPIC,
   consumerGroup,
   GATEWAY_REQUESTS_TOPIC,
@@ -86,6 +87,8 @@ function readersOf(pipeline: CompiledPipeline): readonly Reader[] {
     ['sinks.dead-letters', stageTopic(name, 'dead-letters')],
     ['sinks.stage-metrics', STAGE_METRICS_TOPIC],
     ['sinks.gateway-requests', GATEWAY_REQUESTS_TOPIC],
+    ['sinks.alerts', ALERTS_TOPIC],
+    ['sinks.webhook', ALERTS_TOPIC],
     ['sinks.results.predictions', stageTopic(name, 'predictions')],
     ['sinks.results.dead-letters', stageTopic(name, 'dead-letters')],
     ...tables.map((table): [string, string] => [`sinks.${table.name}`, tableTopic(name, table.name)]),

@@ -54,6 +54,10 @@ export function createAlerts(deps: AlertsDeps): DriftPart {
     begin() {
       states = null
     },
+    end() {
+      // whoever watches now says what fires
+      for (const { name, severity } of monitor.rules) instruments.stands({ rule: name, severity }, false)
+    },
     async round(round) {
       states ??= await log.states(round.signal)
       if ((await decide(round, states)).length > 0) {
