@@ -46,12 +46,12 @@ export function lInfinityNoise(reference: Counts): NoiseShape {
   if (sigmas.length === 0) return { mean: 0, q95: 0 }
   const top = 8 * Math.max(...sigmas)
   const below = (x: number): number => sigmas.reduce((product, s) => product * (2 * normalCdf(x / s) - 1), 1)
-  const steps = 200
+  const steps = 64
   let mean = 0
   for (let step = 0; step < steps; step++) mean += ((1 - below(((step + 0.5) / steps) * top)) * top) / steps
   let low = 0
   let high = top
-  for (let halving = 0; halving < 50; halving++) {
+  for (let halving = 0; halving < 30; halving++) {
     const middle = (low + high) / 2
     if (below(middle) < 0.95) low = middle
     else high = middle

@@ -7,7 +7,7 @@ import { type Counts, requireSameLength, sharesOf } from './counts.ts'
 export function binnedKolmogorovSmirnov(reference: Counts, current: Counts): number {
   const gaps = distributionGaps(reference, current)
   let largest = 0
-  for (const gap of gaps) largest = Math.max(largest, gap)
+  for (let bin = 0; bin < gaps.length; bin++) largest = Math.max(largest, gaps[bin]!)
   return largest
 }
 
@@ -36,11 +36,11 @@ export function stepsBetweenBins(edges: ArrayLike<number>, bins: number): Float6
   const inner = edges.length - 1
   if (inner < 1 || bins !== inner + 2) throw new RangeError(`${edges.length} edges do not make ${bins} bins with tails`)
   const width = (bin: number): number => edges[bin + 1]! - edges[bin]!
-  return Float64Array.from({ length: inner + 1 }, (_, step) => {
-    const left = width(Math.max(step - 1, 0))
-    const right = width(Math.min(step, inner - 1))
-    return (left + right) / 2
-  })
+  const steps = new Float64Array(inner + 1)
+  for (let step = 0; step <= inner; step++) {
+    steps[step] = (width(Math.max(step - 1, 0)) + width(Math.min(step, inner - 1))) / 2
+  }
+  return steps
 }
 
 /** |F − G| at the upper edge of each bin. */
@@ -48,9 +48,11 @@ function distributionGaps(reference: Counts, current: Counts): Float64Array {
   requireSameLength(reference, current)
   const p = sharesOf(reference)
   const q = sharesOf(current)
+  const gaps = new Float64Array(p.length)
   let below = 0
-  return p.map((share, bin) => {
-    below += share - q[bin]!
-    return Math.abs(below)
-  })
+  for (let bin = 0; bin < p.length; bin++) {
+    below += p[bin]! - q[bin]!
+    gaps[bin] = Math.abs(below)
+  }
+  return gaps
 }

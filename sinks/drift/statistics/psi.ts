@@ -16,8 +16,12 @@ export function populationStability(reference: Counts, current: Counts): Psi {
   requireSameLength(reference, current)
   const p = jeffreysShares(reference)
   const q = jeffreysShares(current)
-  const contributions = p.map((share, bin) => (share - q[bin]!) * Math.log(share / q[bin]!))
+  const contributions = new Float64Array(p.length)
   let value = 0
-  for (const contribution of contributions) value += contribution
+  for (let bin = 0; bin < p.length; bin++) {
+    const contribution = (p[bin]! - q[bin]!) * Math.log(p[bin]! / q[bin]!)
+    contributions[bin] = contribution
+    value += contribution
+  }
   return { value, contributions }
 }
