@@ -82,6 +82,12 @@ export const INGEST = {
     1,
     { min: 1, max: 1_000 },
   ),
+  redisMs: integerVariable(
+    'MILLRACE_GATEWAY_REDIS_MS',
+    'What a request waits for Redis at most, ms; after that it goes on without',
+    20,
+    { min: 1, max: 10_000 },
+  ),
   usageIntervalMs: integerVariable(
     'MILLRACE_GATEWAY_USAGE_MS',
     'How often what was asked of the gateway is written down for analytics, ms',

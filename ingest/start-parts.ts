@@ -24,8 +24,6 @@ import { startGatewayUsage } from './usage/start-usage.ts'
 
 /** No registry gives out this id: asking for it shows whether the registry answers, and is never cached. */
 const UNUSED_SCHEMA_ID = 2_147_483_647
-/** What a request waits for Redis at most, ms. */
-const REDIS_WITHIN_MS = 20
 const ADMIN_REDIS_WITHIN_MS = 1_000
 const ADMIN_BODY_BYTES = 65_536
 const ADMIN_HELD_BYTES = 4_194_304
@@ -38,7 +36,7 @@ export async function startParts(context: StageContext, own: Compiled<typeof ING
   const dependencies = await startDependencies(context, own)
   const intakes = await startIntakes(context, own)
   const held = createHeldBytes(own.maxHeldBytes)
-  const lastUsed = createLastUsed({ redis: await redisFor(context, 'Redis for last uses'), clock })
+  const lastUsed = createLastUsed({ redis: await redisFor(context, 'Redis for last uses', own.redisMs), clock })
   return {
     access: createAccess({ control, jwt: jwtSettings(own), maxStaleMs: own.accessMaxStaleMs, clock, logger, lastUsed }),
     usage: await startGatewayUsage(context, own.usageIntervalMs),
@@ -48,7 +46,7 @@ export async function startParts(context: StageContext, own: Compiled<typeof ING
     redis: await redisFor(context, 'Redis for the admin', ADMIN_REDIS_WITHIN_MS),
     readers: await startReaders(context),
     limits: createLimits({
-      redis: await redisFor(context, 'Redis for limits'),
+      redis: await redisFor(context, 'Redis for limits', own.redisMs),
       replicas: own.replicas,
       clock,
       observer: limitsInstruments(metrics, logger),
@@ -131,7 +129,7 @@ async function startDependencies(
 async function redisFor(
   { connections, logger, start }: StageContext,
   name: string,
-  withinMs = REDIS_WITHIN_MS,
+  withinMs: number,
 ): Promise<RedisClient> {
   const { redisUrl: url, redisCa } = connections
   const tls = redisCa === undefined ? undefined : { ca: redisCa }

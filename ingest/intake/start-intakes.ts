@@ -9,6 +9,8 @@ export interface IntakeSettings {
   readonly lingerMs: number
   readonly publishMs: number
   readonly maxBytesInFlight: number
+  /** What a request waits for Redis at most. */
+  readonly redisMs: number
 }
 
 export type IntakeContext = Pick<
@@ -32,8 +34,6 @@ export interface Intakes {
   readonly labels: RunningIntake | null
 }
 
-/** What a request waits for Redis at most, ms. */
-const REDIS_WITHIN_MS = 20
 const HEALTHY: Health = { live: () => null, ready: () => null }
 
 /** Waits for the topics to be there. */
@@ -50,7 +50,7 @@ export async function startIntakes(context: IntakeContext, settings: IntakeSetti
     const client = connectRedis({
       url: connections.redisUrl,
       tls: connections.redisCa === undefined ? undefined : { ca: connections.redisCa },
-      commandTimeoutMs: REDIS_WITHIN_MS,
+      commandTimeoutMs: settings.redisMs,
       logger,
     })
     return { value: client, stop: () => client.close() }

@@ -21,7 +21,7 @@ export function v2(deps: V2HealthDeps & V2ModelDeps & { readonly logger: Logger 
         })
         child.setErrorHandler((error, request, reply) => {
           const problem = problemOf(error)
-          if (problem.status >= 500 && problem.status !== 504) {
+          if (problem.status === 500) {
             logger.error({ ...describeError(error), route: request.routeOptions.url }, 'request failed')
           }
           return reply

@@ -17,7 +17,7 @@ test('one key has one limit at two gateways, with Redis there, frozen, back and 
 }, async () => {
   const { env: stack } = inject('stack')
   const redis = await startRedisProcess()
-  const env = { ...stack, REDIS_URL: redis.url, MILLRACE_GATEWAY_REPLICAS: '2' }
+  const env = { ...stack, REDIS_URL: redis.url, MILLRACE_GATEWAY_REPLICAS: '2', MILLRACE_GATEWAY_REDIS_MS: '20' }
   const { folder, name } = copyPipeline(FLIGHTS)
   await runPipeline(folder, env, { start: false })
   const key = await issueKey(env, { requestsPerSecond: LIMIT })

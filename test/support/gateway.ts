@@ -50,6 +50,8 @@ export async function startTestGateway(
     MILLRACE_ADMIN_PORT: '0',
     MILLRACE_GATEWAY_DRAIN_MS: '0',
     MILLRACE_INGEST_CHECK_MS: '100',
+    // a busy machine is no Redis that is away
+    MILLRACE_GATEWAY_REDIS_MS: '2000',
     ...env,
     MILLRACE_PIPELINE: folder,
   }
