@@ -37,6 +37,13 @@ const RANGES: Partial<Record<ColumnType, Range>> = {
   [TIME]: { from: Date.UTC(1900, 0, 1), to: Date.UTC(2300, 0, 1) - 1 },
 }
 
+/** Of a type that has one. */
+export function rangeOf(type: ColumnType): Range {
+  const range = RANGES[type]
+  if (range === undefined) throw new RangeError(`${type} has no range`)
+  return range
+}
+
 /** The check of a table's rows: names the first column whose value would not be stored as it is; null = none. */
 export function rangeCheck(
   types: Readonly<Record<string, ColumnType>>,

@@ -38,6 +38,7 @@ export function predictionRows(
     table,
     types: { pipeline: 'LowCardinality(String)', ...FIELDS, ...SOURCE_TYPES },
     partitionBy: byDay('ingested_at'),
+    constants: { pipeline },
     row: (record, batch, index) => ({
       kind: 'row',
       row: { pipeline, ...record, ...sourceColumns(batch, index) },

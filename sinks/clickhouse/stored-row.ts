@@ -14,6 +14,15 @@ export type RowResult =
 /** Whose record it was, for the dead letter in case the store refuses the row. */
 export type RecordOrigin = Pick<Rejection, 'tenant' | 'eventId' | 'origin'>
 
+/** What is to be known of a row beside its values. */
+export interface RowFacts {
+  readonly tablePartition: number
+  /** Of the column that the table is partitioned by; null when it is not partitioned by time. */
+  readonly time: number | null
+  /** From the append of the event to the append of what is stored; null = the row does not tell. */
+  readonly latencyMs: number | null
+}
+
 /** Where the row comes from: every table has these columns. */
 export function sourceColumns(batch: RecordBatch, index: number) {
   return {
@@ -37,6 +46,11 @@ export interface RowKind<T> {
   readonly types: Readonly<Record<string, ColumnType>>
   /** How the table is partitioned: an insert is atomic only within one partition. Null = it is not. */
   readonly partitionBy: TablePartition | null
+  /**
+   * Columns that have one text in every row. Where it is given, a row is these, the record's fields under their names and
+   * `sourceColumns`, nothing else: rows can then be made from the record's bytes, and go to ClickHouse by columns (native/).
+   */
+  readonly constants?: Readonly<Record<string, string>>
   /** Pure; never throws for what is in the record. */
   row(record: T, batch: RecordBatch, index: number): RowResult
 }

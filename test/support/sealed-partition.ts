@@ -3,8 +3,8 @@ import type { Clock } from '../../infra/runtime/clock.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
 import type { ColumnBatch } from '../../infra/runtime/kafka/consumer/column-batch.ts'
 import { createSpareMemory } from '../../infra/runtime/spare-memory.ts'
+import { type CheckedResult, unstored } from '../../sinks/clickhouse/sealed/check-row.ts'
 import type { ChunkLimits } from '../../sinks/clickhouse/sealed/chunk.ts'
-import { type EncodedResult, unstored } from '../../sinks/clickhouse/sealed/encode-row.ts'
 import { createInsertPace } from '../../sinks/clickhouse/sealed/insert-pace.ts'
 import type { LaneLetters } from '../../sinks/clickhouse/sealed/lane-letters.ts'
 import { decodeMetadata } from '../../sinks/clickhouse/sealed/pend.ts'
@@ -114,7 +114,7 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
   }
   const queue = createRecordQueue({
     reader: TEXT,
-    encode,
+    check,
     ended: (offset) => mayReject && letters.ended(offset),
     mayReject,
   })
@@ -150,6 +150,7 @@ export function takePartition(partition: SealedPartition, options: OwnerOptions)
       limits: { maxRows: 4, maxBytes: 10_000, lingerMs: 5, ...options.limits },
       pace: createInsertPace({ perSecond: 1_000_000, share: () => 1 }),
       memory: SPARE,
+      native: null,
       retry: { baseMs: 1, maxMs: 2 },
       clock,
       observer: {
@@ -201,9 +202,9 @@ const TEXT: AvroReader<string> = {
   },
 }
 
-function encode(record: string, batch: ColumnBatch, index: number): EncodedResult {
+function check(record: string, batch: ColumnBatch, index: number): CheckedResult {
   if (record === 'misfit') return { kind: 'rejection', rejection: unstored('value_out_of_range', 'a', { tenant: 't' }) }
-  const line = JSON.stringify({ kafka_partition: 0, kafka_offset: batch.offset(index) })
+  const values = { kafka_partition: 0, kafka_offset: batch.offset(index) }
   const tablePartition = record === 'wide' ? 1 : 0
-  return { kind: 'row', row: { line, origin: { tenant: 't' }, tablePartition, time: null, latencyMs: null } }
+  return { kind: 'row', row: { values, origin: { tenant: 't' }, tablePartition, time: null, latencyMs: null } }
 }

@@ -1,5 +1,4 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
-import { jsonRow } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { retryable } from '../../infra/runtime/errors.ts'
 import { createSpareMemory } from '../../infra/runtime/spare-memory.ts'
 import { type Chunk, openChunk, pendOf } from '../../sinks/clickhouse/sealed/chunk.ts'
@@ -32,14 +31,14 @@ export function marksChunk(a: number, b: number, textOf: (offset: number) => str
   const open = openChunk({ maxRows: count, maxBytes: 100_000_000, lingerMs: 0 }, null, createSpareMemory(0))
   for (let index = 0; index < count; index++) {
     const offset = a + index
-    const row = {
+    const values = {
       text: textOf(offset),
       written_at: 1_700_000_000_000 + offset,
       kafka_generation: 'id',
       kafka_partition: 0,
       kafka_offset: offset,
     }
-    open.addRow(batch, index, { line: jsonRow(row), origin: {}, tablePartition: 0, time: null, latencyMs: null }, 0)
+    open.addRow(batch, index, { values, origin: {}, tablePartition: 0, time: null, latencyMs: null }, 0)
   }
   return open.close(a)
 }

@@ -3,7 +3,8 @@ import { rejected } from '../../infra/runtime/errors.ts'
 import { createSpareMemory } from '../../infra/runtime/spare-memory.ts'
 import { rangeCheck } from '../../sinks/clickhouse/column-types.ts'
 import { checkDeduplicationWindows } from '../../sinks/clickhouse/sealed/check-windows.ts'
-import { type ChunkLimits, chunkHash, type EncodedRow, openChunk, partOf } from '../../sinks/clickhouse/sealed/chunk.ts'
+import type { CheckedRow } from '../../sinks/clickhouse/sealed/check-row.ts'
+import { type ChunkLimits, chunkHash, openChunk, partOf } from '../../sinks/clickhouse/sealed/chunk.ts'
 import { createInsertPace } from '../../sinks/clickhouse/sealed/insert-pace.ts'
 import { chunkToken, landChunk, laneName, nextStep } from '../../sinks/clickhouse/sealed/land-chunk.ts'
 import { decodeMetadata, encodeMetadata, type Pend } from '../../sinks/clickhouse/sealed/pend.ts'
@@ -13,8 +14,8 @@ import { type MemoryTableOptions, memoryTable, type TableFault } from '../suppor
 const SPARE = createSpareMemory(0)
 const LIMITS: ChunkLimits = { maxRows: 3, maxBytes: 1_000, lingerMs: 100 }
 const batch = memoryBatch({ topic: 't', partition: 2, offsets: [10, 11, 14, 15, 16, 17] })
-const rowAt = (offset: number, change: Partial<EncodedRow> = {}): EncodedRow => ({
-  line: JSON.stringify({ kafka_partition: 2, kafka_offset: offset }),
+const rowAt = (offset: number, change: Partial<CheckedRow> = {}): CheckedRow => ({
+  values: { kafka_partition: 2, kafka_offset: offset },
   origin: { tenant: 'main' },
   tablePartition: 0,
   time: null,
@@ -22,7 +23,7 @@ const rowAt = (offset: number, change: Partial<EncodedRow> = {}): EncodedRow => 
   ...change,
 })
 
-function chunkOf(count: number, changes: readonly Partial<EncodedRow>[] = []) {
+function chunkOf(count: number, changes: readonly Partial<CheckedRow>[] = []) {
   const open = openChunk({ ...LIMITS, maxRows: 100 }, null, SPARE)
   for (let index = 0; index < count; index++) {
     open.addRow(batch, index, rowAt(batch.offset(index), changes[index] ?? {}), 0)
@@ -43,7 +44,7 @@ test('a chunk is full by rows or by bytes, and reaches from where the partition 
   expect(small.addRow(batch, 0, rowAt(10), 0)).toBe(true)
   expect(small.addRow(batch, 1, rowAt(11), 0)).toBe(false)
   const { b, body } = small.close(10)
-  expect([b, body.toString()]).toEqual([11, `${rowAt(10).line}\n`])
+  expect([b, body.toString()]).toEqual([11, `${JSON.stringify(rowAt(10).values)}\n`])
 })
 
 test('a single row above the bound is a chunk of its own, and rows of many table partitions do not come together', () => {
@@ -58,8 +59,9 @@ test('a single row above the bound is a chunk of its own, and rows of many table
 
 test('rows lie in one piece of memory, in their order, however often it has to grow', () => {
   const open = openChunk({ ...LIMITS, maxRows: 1_000, maxBytes: 10_000_000 }, null, SPARE)
-  const lines = Array.from({ length: 6 }, (_, at) => `${'é'.repeat(30_000 * at)}${at}`)
-  for (const [index, line] of lines.entries()) open.addRow(batch, index, { ...rowAt(0), line }, 0)
+  const texts = Array.from({ length: 6 }, (_, at) => `${'é'.repeat(30_000 * at)}${at}`)
+  const lines = texts.map((text) => JSON.stringify({ text }))
+  for (const [index, text] of texts.entries()) open.addRow(batch, index, { ...rowAt(0), values: { text } }, 0)
   const chunk = open.close(10)
   expect(chunk.body.toString()).toBe(lines.map((line) => `${line}\n`).join(''))
   expect(partOf(chunk, [0, 3, 5]).toString()).toBe(`${lines[0]}\n${lines[3]}\n${lines[5]}\n`)
@@ -118,7 +120,7 @@ test.each([
 async function land(
   count: number,
   faults: readonly TableFault[],
-  options: { takenOver?: boolean; changes?: readonly Partial<EncodedRow>[]; hash?: string } & MemoryTableOptions = {},
+  options: { takenOver?: boolean; changes?: readonly Partial<CheckedRow>[]; hash?: string } & MemoryTableOptions = {},
 ) {
   const waiting = [...faults]
   const table = memoryTable({ ...options, fault: (what) => (what === 'insert' ? (waiting.shift() ?? 'ok') : 'ok') })

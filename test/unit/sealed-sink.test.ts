@@ -70,6 +70,7 @@ async function sink(store: SealedStore) {
     topic: 't',
     partitions: 1,
     reader: TEXT,
+    schema: {},
     rows: {
       table: 't',
       types: SOURCE_TYPES,

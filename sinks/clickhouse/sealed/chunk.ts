@@ -1,13 +1,17 @@
 import { createHash } from 'node:crypto'
+import { jsonRow } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import type { ColumnBatch } from '../../../infra/runtime/kafka/consumer/column-batch.ts'
 import type { Rejection } from '../../../infra/runtime/kafka/outcome.ts'
 import type { SpareMemory } from '../../../infra/runtime/spare-memory.ts'
-import type { RecordOrigin } from '../stored-row.ts'
+import type { NativeRows } from '../native/native-rows.ts'
+import type { RowFacts } from '../stored-row.ts'
+import type { CheckedRow } from './check-row.ts'
+import { lineRows, lineSize } from './line-rows.ts'
 import type { Pend } from './pend.ts'
 
 export interface ChunkLimits {
   readonly maxRows: number
-  /** Encoded rows. */
+  /** Of rows: as text, or about what they take without compression. */
   readonly maxBytes: number
   /** A chunk with fewer is closed when its first record has waited this long. */
   readonly lingerMs: number
@@ -22,9 +26,8 @@ const CHUNK_CEILING = { rows: 500_000, bytes: 134_217_728 } as const
 /** Rows of more partitions of the table do not go into one chunk: each costs an insert of its own. */
 const MAX_TABLE_PARTITIONS = 16
 
-/** Of the memory that a chunk begins with. */
-const FIRST_BYTES = 65_536
-const NEW_LINE = 0x0a
+/** What a row has beside its record's bytes, about. */
+const SOURCE_BYTES = 64
 
 export interface RejectedRecord {
   readonly batch: ColumnBatch
@@ -38,12 +41,13 @@ export interface Chunk {
   readonly b: number
   readonly records: number
   readonly rows: number
-  /** The encoded rows by ascending offset, each with its line end. Text of its own for each would stay until a full collection. */
+  /** The rows by ascending offset, as they are inserted. */
   readonly body: Buffer
   /** What the body lies in. */
   readonly memory: Buffer
-  /** In parallel: where each row ends in the body, its offset, its table partition, and the record that it came from. */
-  readonly ends: readonly number[]
+  /** Some of the rows as a body. */
+  pick(rows: readonly number[]): Buffer
+  /** In parallel: each row's offset, its table partition, and the record that it came from. */
   readonly offsets: readonly number[]
   readonly tablePartitions: readonly number[]
   readonly batches: readonly ColumnBatch[]
@@ -54,16 +58,6 @@ export interface Chunk {
   readonly latenciesMs: readonly number[]
 }
 
-export interface EncodedRow {
-  readonly line: string
-  readonly origin: RecordOrigin
-  readonly tablePartition: number
-  /** Null when the table is not partitioned by time. */
-  readonly time: number | null
-  /** From the append of the event to the append of what is stored; null = the row does not tell. */
-  readonly latencyMs: number | null
-}
-
 /** The chunk that is being filled. Pure: the caller has the clock and decides when to close. */
 export interface OpenChunk {
   readonly records: number
@@ -71,7 +65,11 @@ export interface OpenChunk {
   /** When the first record came; null while empty. */
   readonly since: number | null
   /** False, and nothing is added, when the row belongs into the next chunk. */
-  addRow(batch: ColumnBatch, index: number, row: EncodedRow, now: number): boolean
+  addRow(batch: ColumnBatch, index: number, row: CheckedRow, now: number): boolean
+  /** The same for a record that `native` has read. */
+  addRead(batch: ColumnBatch, index: number, now: number): boolean
+  /** Null when rows go as text. */
+  readonly native: NativeRows | null
   addRejected(batch: ColumnBatch, index: number, rejection: Rejection, now: number): void
   /** A record that leaves nothing here. */
   addEnded(batch: ColumnBatch, index: number, now: number): void
@@ -82,9 +80,16 @@ export interface OpenChunk {
   close(a: number): Chunk
 }
 
-/** `until` = the end of a chunk that is announced already: it takes every record below, whatever the limits say. */
-export function openChunk(limits: ChunkLimits, until: number | null, spare: Pick<SpareMemory, 'take'>): OpenChunk {
-  const ends: number[] = []
+/**
+ * `until` = the end of a chunk that is announced already: it takes every record below, whatever the limits say. `native` = where rows
+ * go by columns.
+ */
+export function openChunk(
+  limits: ChunkLimits,
+  until: number | null,
+  spare: Pick<SpareMemory, 'take'>,
+  native: NativeRows | null = null,
+): OpenChunk {
   const offsets: number[] = []
   const tablePartitions: number[] = []
   const batches: ColumnBatch[] = []
@@ -95,60 +100,69 @@ export function openChunk(limits: ChunkLimits, until: number | null, spare: Pick
   const maxRows = Math.min(limits.maxRows, CHUNK_CEILING.rows)
   const maxBytes = Math.min(limits.maxBytes, CHUNK_CEILING.bytes)
   let times: { from: number; to: number } | null = null
-  let memory: Buffer = Buffer.alloc(0)
+  const lines = lineRows(maxBytes, spare)
   let bytes = 0
   let records = 0
   let b = 0
   let since: number | null = null
 
   function pass(batch: ColumnBatch, index: number, now: number): void {
-    b = batch.offset(index) + 1
+    b = (batch.offsets[index] as number) + 1
     records += 1
     since ??= now
   }
 
-  function append(line: string, size: number): void {
-    if (bytes + size > memory.length) {
-      const wanted = Math.min(Math.max(2 * memory.length, FIRST_BYTES), maxBytes)
-      const larger = spare.take(Math.max(wanted, bytes + size))
-      memory.copy(larger, 0, 0, bytes)
-      memory = larger
+  /** False when the row belongs into the next chunk; else its values have to follow. */
+  function accept(batch: ColumnBatch, index: number, row: RowFacts, size: number, now: number): boolean {
+    if (until === null && offsets.length > 0) {
+      const another = !seen.has(row.tablePartition)
+      if (bytes + size > maxBytes || (another && seen.size === MAX_TABLE_PARTITIONS)) return false
     }
-    memory.write(line, bytes)
+    pass(batch, index, now)
     bytes += size
-    memory[bytes - 1] = NEW_LINE
-    ends.push(bytes)
+    seen.add(row.tablePartition)
+    offsets.push(batch.offsets[index] as number)
+    tablePartitions.push(row.tablePartition)
+    batches.push(batch)
+    indexes.push(index)
+    if (row.latencyMs !== null) latenciesMs.push(row.latencyMs)
+    if (row.time !== null) {
+      times ??= { from: row.time, to: row.time }
+      times.from = Math.min(times.from, row.time)
+      times.to = Math.max(times.to, row.time)
+    }
+    return true
   }
+
+  const recordSize = (batch: ColumnBatch, index: number): number =>
+    SOURCE_BYTES + Math.max(0, batch.values.lengths[index] as number)
 
   return {
     get records() {
       return records
     },
     get rows() {
-      return ends.length
+      return offsets.length
     },
     get since() {
       return since
     },
+    native,
     addRow(batch, index, row, now) {
-      const size = Buffer.byteLength(row.line) + 1
-      if (until === null && ends.length > 0) {
-        const another = !seen.has(row.tablePartition)
-        if (bytes + size > maxBytes || (another && seen.size === MAX_TABLE_PARTITIONS)) return false
+      if (native !== null) {
+        if (!accept(batch, index, row, recordSize(batch, index), now)) return false
+        native.add(row.values)
+        return true
       }
-      pass(batch, index, now)
-      seen.add(row.tablePartition)
-      append(row.line, size)
-      offsets.push(batch.offset(index))
-      tablePartitions.push(row.tablePartition)
-      batches.push(batch)
-      indexes.push(index)
-      if (row.latencyMs !== null) latenciesMs.push(row.latencyMs)
-      if (row.time !== null) {
-        times ??= { from: row.time, to: row.time }
-        times.from = Math.min(times.from, row.time)
-        times.to = Math.max(times.to, row.time)
-      }
+      const line = jsonRow(row.values)
+      const size = lineSize(line)
+      if (!accept(batch, index, row, size, now)) return false
+      lines.append(line, size)
+      return true
+    },
+    addRead(batch, index, now) {
+      if (native === null || !accept(batch, index, native.facts, recordSize(batch, index), now)) return false
+      native.write(batch, index)
       return true
     },
     addRejected(batch, index, rejection, now) {
@@ -159,15 +173,13 @@ export function openChunk(limits: ChunkLimits, until: number | null, spare: Pick
     skipTo(offset) {
       b = offset
     },
-    isFull: () => (until === null ? ends.length + rejected.length >= maxRows || bytes >= maxBytes : b >= until),
+    isFull: () => (until === null ? offsets.length + rejected.length >= maxRows || bytes >= maxBytes : b >= until),
     close: (a) => ({
       a,
       b,
       records,
-      rows: ends.length,
-      body: memory.subarray(0, bytes),
-      memory,
-      ends,
+      rows: offsets.length,
+      ...(native?.take(spare) ?? lines.take()),
       offsets,
       tablePartitions,
       batches,
@@ -190,7 +202,6 @@ export function pendOf(chunk: Chunk): Pend {
 }
 
 /** Some of its rows, as a body. */
-export function partOf({ body, ends }: Chunk, rows: readonly number[]): Buffer {
-  if (rows.length === ends.length) return body
-  return Buffer.concat(rows.map((row) => body.subarray(row === 0 ? 0 : ends[row - 1], ends[row])))
+export function partOf(chunk: Chunk, rows: readonly number[]): Buffer {
+  return rows.length === chunk.rows ? chunk.body : chunk.pick(rows)
 }

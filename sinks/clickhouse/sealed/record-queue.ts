@@ -1,9 +1,10 @@
 import type { AvroReader } from '../../../infra/runtime/avro/avro-reader.ts'
+import { WIRE_HEADER_BYTES } from '../../../infra/runtime/avro/wire-format.ts'
 import type { ColumnBatch } from '../../../infra/runtime/kafka/consumer/column-batch.ts'
 import type { Rejection } from '../../../infra/runtime/kafka/outcome.ts'
 import type { RecordOrigin } from '../stored-row.ts'
+import { type CheckedResult, unstored } from './check-row.ts'
 import type { OpenChunk } from './chunk.ts'
-import { type EncodedResult, unstored } from './encode-row.ts'
 
 /**
  * What a call of `fill` has come to:
@@ -34,7 +35,7 @@ export interface RecordQueue {
 
 export interface RecordQueueOptions<T> {
   readonly reader: AvroReader<T>
-  readonly encode: (record: T, batch: ColumnBatch, index: number) => EncodedResult
+  readonly check: (record: T, batch: ColumnBatch, index: number) => CheckedResult
   /** Whether the record has ended already, as a dead letter of an earlier owner. */
   readonly ended: (offset: number) => boolean
   /** Whether what cannot be stored may become a dead letter. */
@@ -44,25 +45,26 @@ export interface RecordQueueOptions<T> {
 const MORE: Filled = { step: 'more' }
 const CLOSE: Filled = { step: 'close' }
 
-export function createRecordQueue<T>({ reader, encode, ended, mayReject }: RecordQueueOptions<T>): RecordQueue {
+export function createRecordQueue<T>({ reader, check, ended, mayReject }: RecordQueueOptions<T>): RecordQueue {
   const queue: ColumnBatch[] = []
   let next = 0
   let prepared = false
 
-  function decode(batch: ColumnBatch, index: number): EncodedResult | 'pending' {
+  function decode(batch: ColumnBatch, index: number): CheckedResult | 'pending' {
     const decoded = reader.decode(batch.value(index))
-    if (decoded.ok) return encode(decoded.record, batch, index)
+    if (decoded.ok) return check(decoded.record, batch, index)
     if (decoded.pending) return 'pending'
     return { kind: 'rejection', rejection: unstored(decoded.reason, decoded.message, { origin: null }) }
   }
 
   /** Null = the record is in the chunk. */
   function put(open: OpenChunk, batch: ColumnBatch, index: number, announced: boolean, now: number): Filled | null {
-    const offset = batch.offset(index)
+    const offset = batch.offsets[index] as number
     if (ended(offset)) {
       open.addEnded(batch, index, now)
       return null
     }
+    if (open.native?.read(batch, index) === true) return open.addRead(batch, index, now) ? null : CLOSE
     const result = decode(batch, index)
     if (result === 'pending') {
       prepared = false
@@ -97,14 +99,14 @@ export function createRecordQueue<T>({ reader, encode, ended, mayReject }: Recor
     async prepare() {
       const batch = queue[0]
       if (batch === undefined || prepared) return
-      await reader.prepare(valuesOf(batch))
+      await reader.prepareIds(schemaIdsOf(batch))
       prepared = true
     },
     fill(open, until, now) {
       const batch = queue[0]
       if (batch === undefined) return MORE
       for (; next < batch.length; next++) {
-        if (until !== null && batch.offset(next) >= until) {
+        if (until !== null && (batch.offsets[next] as number) >= until) {
           open.skipTo(until)
           return CLOSE
         }
@@ -125,6 +127,17 @@ export function createRecordQueue<T>({ reader, encode, ended, mayReject }: Recor
   }
 }
 
-function* valuesOf(batch: ColumnBatch): Iterable<Buffer | null> {
-  for (let index = 0; index < batch.length; index++) yield batch.value(index)
+/** Without a view of each value: those of a batch are of one schema or a few. */
+function schemaIdsOf({ values, length }: ColumnBatch): ReadonlySet<number> {
+  const { bytes, starts, lengths } = values
+  const ids = new Set<number>()
+  let last = -1
+  for (let row = 0; row < length; row++) {
+    const start = starts[row] as number
+    if ((lengths[row] as number) < WIRE_HEADER_BYTES || bytes[start] !== 0) continue
+    const id = bytes.readInt32BE(start + 1)
+    if (id !== last) ids.add(id)
+    last = id
+  }
+  return ids
 }

@@ -1,8 +1,8 @@
 import type { ColumnBatch } from '../../../infra/runtime/kafka/consumer/column-batch.ts'
 import type { SettledRound } from '../../../infra/runtime/kafka/hop/hop-observer.ts'
 import type { RecordOrigin } from '../stored-row.ts'
+import { unstored } from './check-row.ts'
 import type { Chunk, RejectedRecord } from './chunk.ts'
-import { unstored } from './encode-row.ts'
 import type { Landed } from './land-chunk.ts'
 import type { LandedChunk } from './sealed-observer.ts'
 

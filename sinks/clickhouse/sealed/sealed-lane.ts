@@ -6,6 +6,7 @@ import type { LaneSource } from '../../../infra/runtime/kafka/consumer/lane-sour
 import type { LostRange } from '../../../infra/runtime/kafka/consumer/start-position.ts'
 import type { Rejection } from '../../../infra/runtime/kafka/outcome.ts'
 import type { SpareMemory } from '../../../infra/runtime/spare-memory.ts'
+import type { NativeTable } from '../native/native-rows.ts'
 import { type Chunk, type ChunkLimits, openChunk, pendOf, type RejectedRecord } from './chunk.ts'
 import type { InsertPace } from './insert-pace.ts'
 import { type Landed, landChunk } from './land-chunk.ts'
@@ -24,6 +25,8 @@ export interface SealedLaneDeps {
   readonly pace: InsertPace
   /** Of chunks. */
   readonly memory: SpareMemory
+  /** Null = rows go as text. */
+  readonly native: NativeTable | null
   readonly retry: Backoff
   readonly clock: Clock
   readonly observer: SealedSinkObserver
@@ -203,7 +206,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
   /** Null when there is nothing more to do. */
   async function collect(): Promise<Chunk | null> {
     const until = takenOver && announced !== null ? announced.b : null
-    const open = openChunk(limits, until, deps.memory)
+    const open = openChunk(limits, until, deps.memory, deps.native?.begin())
     for (;;) {
       if (isOver()) return null
       if (!queue.isEmpty()) {

@@ -13,9 +13,11 @@ import type { TakeLimits } from '../../../infra/runtime/kafka/consumer/take-limi
 import { aborted } from '../../../infra/runtime/lifecycle/aborted.ts'
 import type { Started } from '../../../infra/runtime/lifecycle/scope.ts'
 import { createSpareMemory } from '../../../infra/runtime/spare-memory.ts'
+import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
+import { createNativeTable } from '../native/native-rows.ts'
 import type { RowKind } from '../stored-row.ts'
+import { rowCheck } from './check-row.ts'
 import type { ChunkLimits } from './chunk.ts'
-import { rowEncoder } from './encode-row.ts'
 import { createInsertPace } from './insert-pace.ts'
 import { laneName } from './land-chunk.ts'
 import { claimLetters, type LaneLetters, type LetterTopics } from './lane-letters.ts'
@@ -35,6 +37,8 @@ export interface SealedSinkOptions<T> {
   /** Partitions of the topic. */
   readonly partitions: number
   readonly reader: AvroReader<T>
+  /** What it decodes to. */
+  readonly schema: AvroSchema
   readonly rows: RowKind<T>
   readonly store: SealedStore
   /** Null = what cannot be stored stops its partition: of dead letters, that must not become dead letters of their own. */
@@ -75,7 +79,8 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
   const joining = Promise.withResolvers<LaneSource>()
-  const encode = rowEncoder(options.rows)
+  const check = rowCheck(options.rows)
+  const native = createNativeTable(options.rows, reader, options.schema)
   const memory = createSpareMemory(MAX_SPARE_BYTES)
   const pace = createInsertPace({
     perSecond: options.insertsPerSecond,
@@ -94,12 +99,12 @@ export async function startSealedSink<T>(options: SealedSinkOptions<T>): Promise
       const position = metadata.pend === null ? (letters?.resumeAt ?? committed.offset) : committed.offset
       const queue = createRecordQueue({
         reader,
-        encode,
+        check,
         ended: (offset) => letters?.ended(offset) ?? false,
         mayReject: letters !== null,
       })
       const lane = startSealedLane(
-        { ...options, source, pace, memory },
+        { ...options, source, pace, memory, native },
         { partition, position, metadata, queue, letters },
       )
       lane.ended.catch((error: unknown) => {

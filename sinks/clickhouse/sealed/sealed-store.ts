@@ -16,7 +16,7 @@ export interface StoredRange {
 /** One table, as the sealed-batch protocol uses it. All may reject with what the client rejects with. */
 export interface SealedStore {
   readonly table: string
-  /** Rows as `jsonRow` encodes them, each with its line end: all or none. `lane` begins the query's id, so that `endInserts` finds it. */
+  /** The body of a chunk, or a part of it: all or none. `lane` begins the query's id, so that `endInserts` finds it. */
   insert(body: Buffer, name: { readonly lane: string; readonly token: string }): Promise<void>
   /** Ends every insert of the lane that the server still works on; resolves when none is left. */
   endInserts(lane: string): Promise<void>
@@ -29,16 +29,21 @@ export interface SealedStore {
 export function createSealedStore(
   clickhouse: Pick<ClickHouseClient, 'insertBody' | 'command' | 'rows'>,
   database: string,
-  kind: Pick<RowKind<never>, 'table' | 'types' | 'partitionBy'>,
+  kind: Pick<RowKind<never>, 'table' | 'types' | 'partitionBy' | 'constants'>,
 ): SealedStore {
   const { table, types, partitionBy } = kind
   const columns = Object.keys(types)
+  const format = kind.constants === undefined ? 'JSONEachRow' : 'Native'
   // another database may hold a table of the same name, fed from the same topic
   const queryPrefix = (lane: string): string => `${database}/${lane}/`
   return {
     table,
     insert: (body, { lane, token }) =>
-      clickhouse.insertBody(table, columns, body, { token, queryId: `${queryPrefix(lane)}${token}#${randomUUID()}` }),
+      clickhouse.insertBody(table, columns, body, {
+        token,
+        queryId: `${queryPrefix(lane)}${token}#${randomUUID()}`,
+        format,
+      }),
 
     endInserts: (lane) =>
       clickhouse.command(`KILL QUERY WHERE startsWith(query_id, '${literal(queryPrefix(lane))}') SYNC`),

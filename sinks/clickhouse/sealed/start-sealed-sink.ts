@@ -87,6 +87,7 @@ export async function startSealedStageSink<T>(context: StageContext, options: Se
       topic,
       partitions: found.partitions.length,
       reader,
+      schema: options.schema,
       rows,
       store: createSealedStore(clickhouse, database, rows),
       letters,

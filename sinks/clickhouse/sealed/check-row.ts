@@ -1,18 +1,22 @@
-import { jsonRow } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import type { Rejection } from '../../../infra/runtime/kafka/outcome.ts'
 import type { RecordBatch } from '../../../infra/runtime/kafka/record-batch.ts'
 import type { DeadLetterReason } from '../../../schemas/dead-letter-reasons.ts'
 import { rangeCheck } from '../column-types.ts'
-import type { RecordOrigin, RowKind } from '../stored-row.ts'
-import type { EncodedRow } from './chunk.ts'
+import type { RecordOrigin, Row, RowFacts, RowKind } from '../stored-row.ts'
 
-export type EncodedResult =
-  | { readonly kind: 'row'; readonly row: EncodedRow }
+/** A row that fits its table, as far as can be told before it is sent. */
+export interface CheckedRow extends RowFacts {
+  readonly values: Row
+  readonly origin: RecordOrigin
+}
+
+export type CheckedResult =
+  | { readonly kind: 'row'; readonly row: CheckedRow }
   | { readonly kind: 'rejection'; readonly rejection: Rejection }
   | { readonly kind: 'skip' }
 
 /** What is inserted for a record. Pure and the same at every call, because a chunk may have to be made again by another process. */
-export function rowEncoder<T>(kind: RowKind<T>): (record: T, batch: RecordBatch, index: number) => EncodedResult {
+export function rowCheck<T>(kind: RowKind<T>): (record: T, batch: RecordBatch, index: number) => CheckedResult {
   const misfit = rangeCheck(kind.types)
   const { partitionBy } = kind
   return (record, batch, index) => {
@@ -26,7 +30,7 @@ export function rowEncoder<T>(kind: RowKind<T>): (record: T, batch: RecordBatch,
     return {
       kind: 'row',
       row: {
-        line: jsonRow(row),
+        values: row,
         origin,
         time,
         tablePartition: partitionBy === null || time === null ? 0 : partitionBy.partitionOf(time),
