@@ -58,12 +58,12 @@ export async function readMomentWindows(
   weights: readonly number[],
 ): Promise<readonly MomentWindow[]> {
   return await clickhouse.rows(
-    `SELECT model_version AS version, role, segment, ${windowSql(of)} AS window, toFloat64(sum(n)) AS n,
-       sumForEach(products) AS products, toFloat64(count()) AS panes, sum(r_) AS r, sum(r_ * r_) AS rr, sum(r_ * n) AS rn,
-       sum(toFloat64(n) * n) AS nn
+    `SELECT model_version AS version, role, segment, ${windowSql(of)} AS window, sum(n_) AS n,
+       sumForEach(products_) AS products, toFloat64(count()) AS panes, sum(r_) AS r, sum(r_ * r_) AS rr, sum(r_ * n_) AS rn,
+       sum(n_ * n_) AS nn
      FROM
      (
-       SELECT model_version, role, segment, pane, n, products,
+       SELECT model_version, role, segment, pane, toFloat64(n) AS n_, products AS products_,
          arrayDotProduct(products, CAST([${weights.join(', ')}], 'Array(Float64)')) AS r_
        FROM moment_panes FINAL WHERE ${rowsSql(of, windows)} AND n > 0 AND length(products) = ${weights.length}
      )
