@@ -39,7 +39,7 @@ export async function buildProfile(
   const [whole] = await countRows(clickhouse, counting, null)
   if (whole === undefined || whole.rows === 0) throw fatal('reference_empty', 'the reference has no rows')
   const moments: ReferenceMoments | null = withMoments
-    ? { rows: whole.rows, positions, products: whole.products.map((product) => rounded(product / whole.rows)) }
+    ? { rows: whole.rows, positions, products: whole.products.map((product) => rounded(product / whole.rows, 1)) }
     : null
   return {
     model: pipeline.model.name,
@@ -86,7 +86,7 @@ async function countSegments(
     segment,
     rows,
     counts,
-    products: products.map((product) => rounded(product / rows)),
+    products: products.map((product) => rounded(product / rows, 1)),
   }))
 }
 
@@ -120,7 +120,7 @@ async function countRows(
     products: readonly (number | string)[]
   }>(
     `SELECT ${segments === null ? `''` : 'segment'} AS segment, count() AS n, [${counts.join(', ')}] AS counts,
-       ${positions.length === 0 ? '[]' : productSumsSql(columns)} AS products
+       ${positions.length === 0 ? '[]' : productSumsSql(columns, 'sumKahan')} AS products
      FROM (SELECT ${inner.join(', ')} FROM ${table} ${where})
      ${segments === null ? '' : 'GROUP BY segment ORDER BY segment'}`,
   )

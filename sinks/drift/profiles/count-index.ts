@@ -72,9 +72,9 @@ export function standardisedSql(
   })
 }
 
-/** Sums of the products of these columns, upper triangle row by row: an aggregate, Array(Float64). */
-export function productSumsSql(columns: readonly string[]): string {
-  const sums = columns.flatMap((left, index) => columns.slice(index).map((right) => `sum(${left} * ${right})`))
+/** Sums of the products of these columns, upper triangle row by row: an aggregate, Array(Float64). `sum`: the function that adds up. */
+export function productSumsSql(columns: readonly string[], sum: 'sum' | 'sumKahan' = 'sum'): string {
+  const sums = columns.flatMap((left, index) => columns.slice(index).map((right) => `${sum}(${left} * ${right})`))
   return `[${sums.join(', ')}]`
 }
 

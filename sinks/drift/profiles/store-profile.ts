@@ -45,9 +45,14 @@ function edgesOf({
 export function countLabels(profile: SubjectProfile): readonly string[] {
   if (profile.kind === 'values') {
     const { values, names } = profile
-    return [...values.map((value) => names?.[value] ?? String(value)), 'others', 'unseen', 'missing']
+    return [...values.map((value) => names?.[value] ?? shown(value)), 'others', 'unseen', 'missing']
   }
-  const edges = edgesOf(profile).map((edge) => String(Number(edge.toPrecision(6))))
+  const edges = edgesOf(profile).map(shown)
   const bins = edges.slice(1).map((edge, bin) => `${edges[bin]} to ${edge}`)
   return [`below ${edges[0]}`, ...bins, `${edges.at(-1)} and above`, 'missing']
+}
+
+/** As many digits as a float32 has. */
+function shown(value: number): string {
+  return String(Number(value.toPrecision(7)))
 }

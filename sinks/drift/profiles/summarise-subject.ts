@@ -23,8 +23,9 @@ const TOP_VALUES = 40
 /** A number with no more values than this is counted by value, when each of them is there often enough to be expected again. */
 const FEW_VALUES = 40
 const ROWS_PER_VALUE = 10
-/** What a profile keeps of a sum: the last digits depend on the order in which the server adds up. */
-const DIGITS = 12
+/** What a profile keeps of a mean: the last digits depend on the order in which the server adds up, which is never the same. */
+const DIGITS = 10
+const MOST_DECIMALS = 100
 
 interface Summary {
   readonly finite: string
@@ -45,7 +46,8 @@ export async function summariseSubject(
 ): Promise<SubjectProfile> {
   const rows = `(SELECT ${valueSql(subject, PREDICTION_COLUMNS)} AS value, if(value = 0, 0., value) AS x FROM ${table} WHERE isFinite(value))`
   const [summary] = await clickhouse.rows<Summary>(
-    `SELECT count() AS finite, avg(x) AS mean, stddevPopStable(x) AS std, min(x) AS min, max(x) AS max,
+    `WITH (SELECT sumKahan(x) / count() FROM ${rows}) AS middle
+     SELECT count() AS finite, middle AS mean, sqrt(sumKahan(pow(x - middle, 2)) / count()) AS std, min(x) AS min, max(x) AS max,
        quantileExact(0.005)(x) AS low, quantileExact(0.995)(x) AS high, uniqUpTo(${FEW_VALUES})(x) AS distinct
      FROM ${rows}`,
   )
@@ -58,10 +60,11 @@ export async function summariseSubject(
   }
   const [min, max, distinct] = [Number(summary.min), Number(summary.max), Number(summary.distinct)]
   const isConstant = min === max
+  const size = Math.max(Math.abs(min), Math.abs(max))
   const base = {
     ...shared,
-    mean: isConstant ? min : rounded(Number(summary.mean)),
-    std: isConstant ? 0 : rounded(Number(summary.std)),
+    mean: isConstant ? min : rounded(Number(summary.mean), size),
+    std: isConstant ? 0 : rounded(Number(summary.std), size),
     min,
     max,
   }
@@ -92,7 +95,9 @@ function zeros(length: number): readonly number[] {
   return Array.from({ length }, () => 0)
 }
 
-/** To as many digits as are the same whatever the order of the sum. */
-export function rounded(value: number): number {
-  return Number(value.toPrecision(DIGITS))
+/** To what is the same whatever the order of the sum of numbers of this size. */
+export function rounded(value: number, size: number): number {
+  const decimals = DIGITS - Math.ceil(Math.log10(size))
+  // never -0
+  return Number(decimals > MOST_DECIMALS ? value.toPrecision(DIGITS) : value.toFixed(Math.max(0, decimals))) + 0
 }
