@@ -74,7 +74,7 @@ async function countSegments(
   const numbers = subjects.reduce((sum, { counts }) => sum + counts.length, triangle(positions.length))
   const limit = Math.min(MAX_SEGMENTS, Math.floor(MAX_SEGMENT_NUMBERS / numbers))
   const largest = await clickhouse.rows<{ segment: string }>(
-    `SELECT segment FROM ${table} WHERE segment != '' GROUP BY segment ORDER BY count() DESC, segment LIMIT ${limit}`,
+    `SELECT segment FROM ${table} WHERE segment NOT IN ('', '*') GROUP BY segment ORDER BY count() DESC, segment LIMIT ${limit}`,
   )
   if (largest.length === 0) return []
   const segments = await countRows(

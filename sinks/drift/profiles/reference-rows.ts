@@ -37,7 +37,7 @@ export async function withScratchTable<T>(
 
 export const REFERENCE_COLUMNS = 'features Array(Float32), score Float32, label Float64, segment String'
 
-/** Fills the table with what was answered in the window for the pipeline's feature set, each event once, with its label where it came. */
+/** Fills the table with what was answered in the window for the pipeline's feature set, each event once, with its label where it came. What a fallback answered is no score of the model. */
 export async function copyPredictions(
   clickhouse: Pick<ClickHouseClient, 'command'>,
   { name, model, featureSet }: Pick<CompiledPipeline, 'name' | 'model' | 'featureSet'>,
@@ -55,8 +55,8 @@ export async function copyPredictions(
   ].join(' AND ')
   await clickhouse.command(`
     INSERT INTO ${table} (features, score, label, segment)
-    SELECT p.features, p.score, if(l.known = 1, l.value, nan), p.segment
-    FROM (SELECT tenant, event_id, features, score, segment FROM predictions FINAL WHERE ${where}) AS p
+    SELECT p.features, p.model_score, if(l.known = 1, l.value, nan), p.segment
+    FROM (SELECT tenant, event_id, features, if(answer = 'fallback', nan, score) AS model_score, segment FROM predictions FINAL WHERE ${where}) AS p
     LEFT JOIN (
       SELECT tenant, event_id, value, 1 AS known FROM labels FINAL
       WHERE ${pipeline} AND kind IN ('boolean', 'number')
