@@ -10,7 +10,7 @@ const WINDOWS = 120
 const content = usualProfile(20_000)
 
 test.each([500, 1_500])(
-  'of windows of %i predictions that are like the reference, at most 5 %% have any flag',
+  'of windows of %i predictions that are like the reference, at most one in twenty has any flag',
   (rows) => {
     const scorer = createWindowScorer(content, 500)
     const flagged: string[][] = []
