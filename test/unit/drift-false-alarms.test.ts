@@ -24,8 +24,8 @@ test.each([500, 1_500])(
       const flags = scores.filter(({ drift }) => drift)
       if (flags.length > 0) flagged.push(flags.map(({ feature, segment, metric }) => `${feature} ${segment} ${metric}`))
     }
-    // every window was judged: 6 numeric subjects of 9 metrics, a category of 8, and the reconstruction error
-    expect(tested).toBeGreaterThanOrEqual(WINDOWS * (6 * 9 + 8 + 1))
+    // every window was judged: numeric subjects by 9 metrics (but the one that misses too many values for 500), a category by 8, the structure
+    expect(tested).toBeGreaterThanOrEqual(WINDOWS * (5 * 9 + 1 + 8 + 1))
     expect(flagged.length / WINDOWS, JSON.stringify(flagged)).toBeLessThanOrEqual(0.05)
   },
 )
