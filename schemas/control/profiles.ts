@@ -25,10 +25,11 @@ export interface ReferenceProfile {
   readonly subjects: readonly SubjectProfile[]
   /**
    * What each segment had, by the same bins: a segment is compared with itself, because segments differ by nature. One that is not
-   * here has no reference, and its windows are `insufficient_data`. Absent when the reference does not name segments.
+   * here has no reference, and its windows are `insufficient_data`. Of many segments only those with the most rows; none (or absent) when
+   * the reference does not name segments.
    */
   readonly segments?: readonly SegmentProfile[]
-  /** Null when there are fewer than two features with a variance. */
+  /** Null when there are fewer than two features with a variance, or more than 64. */
   readonly moments: ReferenceMoments | null
   /** Null when the reference has no labels: then nothing can be said of quality before labels come. */
   readonly calibration: Calibration | null

@@ -54,7 +54,7 @@ export async function sourceOf(file: string): Promise<{ kind: 'file'; name: stri
  * numbers of their names (numbers are taken as they are). What is null or NaN has the feature's own value for missing.
  */
 export async function copyFile(
-  clickhouse: Pick<ClickHouseClient, 'command' | 'insertFile'>,
+  clickhouse: Pick<ClickHouseClient, 'command' | 'rows' | 'insertFile'>,
   features: readonly CompiledFeature[],
   reference: ReferenceFile,
   table: string,

@@ -20,13 +20,20 @@ export interface PredictionWindow {
   readonly modelVersion: string | null
 }
 
-/** Calls `work` with a table that is gone afterwards. */
+const SCRATCH = 'profile_scratch_'
+
+/** Calls `work` with a table that is gone afterwards; one that a crash left behind is dropped a day later. */
 export async function withScratchTable<T>(
-  clickhouse: Pick<ClickHouseClient, 'command'>,
+  clickhouse: Pick<ClickHouseClient, 'command' | 'rows'>,
   columns: string,
   work: (table: string) => Promise<T>,
 ): Promise<T> {
-  const table = `profile_scratch_${randomUUID().replaceAll('-', '')}`
+  const left = await clickhouse.rows<{ name: string }>(
+    `SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '${SCRATCH}')
+       AND metadata_modification_time < now() - INTERVAL 1 DAY`,
+  )
+  for (const { name } of left) await clickhouse.command(`DROP TABLE IF EXISTS ${name}`)
+  const table = `${SCRATCH}${randomUUID().replaceAll('-', '')}`
   await clickhouse.command(`CREATE TABLE ${table} (${columns}) ENGINE = MergeTree ORDER BY tuple()`)
   try {
     return await work(table)
