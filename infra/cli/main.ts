@@ -3,8 +3,10 @@ import { PipelineError } from '../../schemas/pipeline/problems.ts'
 import { describeError } from '../runtime/errors.ts'
 import { register as registerAsyncApi } from './commands/asyncapi.ts'
 import { register as registerAudit } from './commands/audit.ts'
+import { register as registerBackfill } from './commands/backfill.ts'
 import { register as registerDlq } from './commands/dlq.ts'
 import { register as registerDoctor } from './commands/doctor.ts'
+import { register as registerExport } from './commands/export.ts'
 import { register as registerGenerate } from './commands/generate.ts'
 import { register as registerKey } from './commands/key.ts'
 import { register as registerLint } from './commands/lint.ts'
@@ -36,6 +38,8 @@ for (const register of [
   registerPositions,
   registerModel,
   registerProfile,
+  registerBackfill,
+  registerExport,
   registerTenant,
   registerKey,
 ]) {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { Readable } from 'node:stream'
-import { finished } from 'node:stream/promises'
+import { Readable, type Writable } from 'node:stream'
+import { finished, pipeline } from 'node:stream/promises'
 import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
 import { fatal, MillraceError, rejected, retryable } from '../errors.ts'
 import { answerFate, UNKNOWN_DATABASE } from './error-fates.ts'
@@ -57,6 +57,16 @@ export interface ClickHouseClient {
    * stored when it rejects.
    */
   insertFile(table: string, columns: readonly string[], format: 'Parquet' | 'Avro', file: Readable): Promise<void>
+  /**
+   * Writes what a query answers as a file of the format; the server sends it once it has all of it. The file is whole when this
+   * resolves; it is ended or destroyed by then. `settings` are the query's own.
+   */
+  queryFile(
+    sql: string,
+    format: 'Parquet',
+    file: Writable,
+    settings?: Readonly<Record<string, string | number>>,
+  ): Promise<void>
   close(): Promise<void>
 }
 
@@ -178,6 +188,12 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
       insertBody(table, columns, Buffer.from(rows.map(jsonRow).join('\n')), options),
     insertBody,
     insertFile,
+    queryFile: (sql, format, file, settings = {}) =>
+      call('query', async (abort_signal) => {
+        const query = `${sql}\nFORMAT ${format}`
+        const { stream } = await client.exec({ query, abort_signal, clickhouse_settings: settings })
+        await pipeline(stream, file)
+      }),
     close: () => client.close(),
   }
 }
