@@ -39,6 +39,7 @@ const PARTITION = 0
 const REQUEST_TIMEOUT_MS = 10_000
 const DELIVERY_TIMEOUT_MS = 15_000
 const TRANSACTION_TIMEOUT_MS = 30_000
+/** Without brokers for so long a call is given up: what else is watched must not wait for them. */
 const PATIENCE_MS = 15_000
 const MAX_BYTES_IN_FLIGHT = 4_194_304
 /** Far shorter than brokers remember a fence: who was held up for longer claims anew. */
@@ -131,13 +132,15 @@ export async function startAlertLog(deps: AlertLogDeps): Promise<Started<AlertLo
 
   return {
     value: {
-      async states(signal) {
+      async states(stopping) {
+        const signal = patient(stopping)
         await requireTopic(signal)
         await readTo((await log.range(topic, PARTITION, 'read_uncommitted', signal)).end, signal)
         return known
       },
 
-      async append(decide, signal) {
+      async append(decide, stopping) {
+        const signal = patient(stopping)
         const id = await requireTopic(signal)
         const claimedAt = clock.monotonic()
         const target = { transactionalId: `${topic}/${pipeline}`, topic, partition: PARTITION }
@@ -162,4 +165,8 @@ export async function startAlertLog(deps: AlertLogDeps): Promise<Started<AlertLo
     },
     stop: async () => sender.close(),
   }
+}
+
+function patient(stopping: AbortSignal): AbortSignal {
+  return AbortSignal.any([stopping, AbortSignal.timeout(2 * PATIENCE_MS)])
 }
