@@ -27,10 +27,7 @@ function canonicalJson(value: unknown): string {
 }
 
 /** What a record about profiles says. `altered`: its content is not the one that its digest names. `foreign`: none that is understood here. */
-export function profileEntryOf({
-  name,
-  value,
-}: Pick<ControlRecord, 'name' | 'value'>): ProfileEntry | 'altered' | 'foreign' {
+function profileEntryOf({ name, value }: Pick<ControlRecord, 'name' | 'value'>): ProfileEntry | 'altered' | 'foreign' {
   const entry = value as ProfileEntry | null
   const isEntry =
     typeof entry === 'object' &&
@@ -40,7 +37,16 @@ export function profileEntryOf({
     typeof entry.digest === 'string' &&
     Array.isArray(entry.content?.subjects)
   if (!isEntry) return 'foreign'
-  return digestOfProfile(entry.content) === entry.digest ? entry : 'altered'
+  return isUnaltered(entry) ? entry : 'altered'
+}
+
+/** Values of the log do not change: each is looked at once. */
+const checked = new WeakMap<ProfileEntry, boolean>()
+
+function isUnaltered(entry: ProfileEntry): boolean {
+  const known = checked.get(entry) ?? digestOfProfile(entry.content) === entry.digest
+  checked.set(entry, known)
+  return known
 }
 
 export function profileName({ pipeline, profile }: Pick<ProfileEntry, 'pipeline' | 'profile'>): string {

@@ -18,7 +18,7 @@ export interface ReferenceFile {
   readonly segment: string | null
 }
 
-export type FileFormat = 'Parquet' | 'Avro' | 'JSON'
+type FileFormat = 'Parquet' | 'Avro' | 'JSON'
 
 const HEAD_BYTES = 4
 
