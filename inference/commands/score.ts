@@ -3,12 +3,7 @@ import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { startBundledRoutes } from '../models/bundled-routes.ts'
 import { requireBundled } from '../models/require-bundled.ts'
-import { type Answer, readOutputs } from '../read-outputs.ts'
-import { vectorProblem } from '../vector-problem.ts'
-
-export type ScoredRow =
-  | ({ readonly ok: true } & Answer)
-  | { readonly ok: false; readonly reject: string; readonly message: string }
+import { type ScoredRow, scoreRows } from '../score-rows.ts'
 
 const SETTINGS = {
   maxRows: 1_024,
@@ -36,29 +31,9 @@ export async function score(pipelineFolder: string, rows: readonly Float32Array[
   const route = routes.acquire(pipeline.featureSet.digest)
   if (route === null) throw new Error('a version that was found is not loaded')
   try {
-    const { manifest, width, batcher } = route.primary
-    const problems = rows.map((row) => vectorProblem(manifest, row))
-    const asked = [...rows.keys()].filter((row) => problems[row] === null)
-    const tensor = new Float32Array(asked.length * width)
-    for (const [at, row] of asked.entries()) tensor.set(rows[row] as Float32Array, at * width)
-    const deadline = Number.POSITIVE_INFINITY
-    const { outputs, failures } = await batcher.submit({ lane: '', rows: tensor, arrivedAt: 0, deadline })
-    const places = new Map(asked.map((row, at) => [row, at]))
-    return problems.map((problem, row): ScoredRow => {
-      if (problem !== null) return rejected(problem)
-      const at = places.get(row) as number
-      const failure = failures.get(at)
-      if (failure !== undefined) return rejected(failure)
-      const { width: outputWidth } = manifest.output
-      const read = readOutputs(manifest, pipeline.model, outputs.subarray(at * outputWidth, (at + 1) * outputWidth))
-      return read.ok ? { ok: true, ...read.answer } : rejected(read.problem)
-    })
+    return await scoreRows(route.primary, pipeline.model, rows)
   } finally {
     route.release()
     await stop()
   }
-}
-
-function rejected({ reason, message }: { readonly reason: string; readonly message: string }): ScoredRow {
-  return { ok: false, reject: reason, message }
 }

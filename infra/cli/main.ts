@@ -15,6 +15,7 @@ import { register as registerModel } from './commands/model.ts'
 import { register as registerNew } from './commands/new.ts'
 import { register as registerPositions } from './commands/positions.ts'
 import { register as registerProfile } from './commands/profile.ts'
+import { register as registerReport } from './commands/report.ts'
 import { register as registerSchemas } from './commands/schemas.ts'
 import { register as registerTenant } from './commands/tenant.ts'
 import { register as registerTest } from './commands/test.ts'
@@ -39,6 +40,7 @@ for (const register of [
   registerModel,
   registerProfile,
   registerBackfill,
+  registerReport,
   registerExport,
   registerTenant,
   registerKey,
