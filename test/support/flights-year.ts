@@ -42,7 +42,7 @@ async function acceptWinter(clickhouse: ClickHouseClient, pipeline: CompiledPipe
   const window = { from: START, to: REFERENCE_END, modelVersion: null }
   const content = await withScratchTable(clickhouse, REFERENCE_COLUMNS, async (table) => {
     const rows = await copyPredictions(clickhouse, pipeline, window, table)
-    return { ...(await buildProfile(clickhouse, pipeline, rows, { kind: 'predictions', ...window })), moments: null }
+    return await buildProfile(clickhouse, pipeline, rows, { kind: 'predictions', ...window })
   })
   const entry: ProfileEntry = { pipeline: pipeline.name, profile: 'winter', state: 'accepted', digest: 'd', content }
   await storeProfile(clickhouse, { entry, at: START, actor: 'test', reason: '', revision: 1 })
