@@ -14,6 +14,8 @@ import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { createClient } from '@clickhouse/client'
 import { clickhouse as component } from '../../infra/local/components/clickhouse.ts'
 import { freePorts } from '../../infra/local/ports.ts'
@@ -51,6 +53,8 @@ const SCHEMA_ID = 1
 /** Of `/proc/<pid>/stat`. */
 const TICK_US = 10_000
 
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 const contract = await readContract('prediction')
 const type = parseAvroSchema(contract, 'prediction')
 const kind = predictionRows('flights')
@@ -62,7 +66,7 @@ const reader = createAvroReader<Prediction>({
   unknownSchemaWaitMs: 0,
 })
 
-/** Kafka records as inference writes them; no two inserts have the same. */
+/** Kafka records as inference writes them. */
 function batchFrom(first: number): ColumnBatch {
   const offsets = Array.from({ length: rows }, (_, at) => first + at)
   const records = offsets.map((offset) => ({
@@ -145,6 +149,10 @@ async function bench() {
     text: createSealedStore(ours, 'default', textKind),
   }
 
+  // rows come again round by round: only their tokens differ
+  let tokens = 0
+  const token = (): number => ++tokens
+
   async function chunkOf(batch: ColumnBatch, by: 'columns' | 'text'): Promise<Chunk> {
     const open = openChunk(
       { maxRows: rows, maxBytes: 134_217_728, lingerMs: 0 },
@@ -160,7 +168,7 @@ async function bench() {
 
   async function insertChunk(batch: ColumnBatch, by: 'columns' | 'text'): Promise<void> {
     const chunk = await chunkOf(batch, by)
-    await stores[by].insert(chunk.body, { lane: 'bench', token: `${by}/${chunk.offsets[0]}/${chunkHash(chunk)}` })
+    await stores[by].insert(chunk.body, { lane: 'bench', token: `${by}/${token()}/${chunkHash(chunk)}` })
     spare.give(chunk.memory)
   }
 
@@ -179,19 +187,17 @@ async function bench() {
         table: 'predictions',
         values: objects,
         format: 'JSONEachRow',
-        clickhouse_settings: { async_insert: 0, insert_deduplication_token: `client/${batch.offset(0)}` },
+        clickhouse_settings: { async_insert: 0, insert_deduplication_token: `client/${token()}` },
       })
     },
   } as const
   type Way = keyof typeof ways
   const figures: Record<Way, Figures[]> = { columns: [], text: [], client: [] }
-  let first = 0
+  const batches = Array.from({ length: inserts }, (_, at) => batchFrom(at * rows))
   for (let round = -1; round < rounds; round++) {
     for (const way of Object.keys(ways) as Way[]) {
-      const batches = Array.from({ length: inserts }, () => {
-        first += rows
-        return batchFrom(first)
-      })
+      // what one way has left is not to be cleared away at the cost of the next
+      collectGarbage()
       const engine = engineUs()
       const cpu = process.cpuUsage()
       const startedAt = performance.now()

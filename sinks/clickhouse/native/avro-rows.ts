@@ -4,7 +4,8 @@ import { type AvroField, type AvroType, parseRecordSchema } from '../../../schem
 import type { AvroSchema } from '../../../schemas/pipeline/compiled.ts'
 import { type ColumnType, rangeOf } from '../column-types.ts'
 import type { NativeBlock } from './block.ts'
-import { textHash, viewOf } from './bytes.ts'
+import { textHash } from './bytes.ts'
+import { keyText } from './keys-column.ts'
 
 /** Moves the values of records from their bytes into the columns of a block. */
 export interface AvroRows {
@@ -13,8 +14,10 @@ export interface AvroRows {
    * to the very same; on any doubt that is left to the decoder, which knows the reason. Reads nothing outside the record.
    */
   read(bytes: Buffer, view: DataView, start: number, end: number): boolean
-  /** A time of the record that was read, by the name of its field. */
-  time(field: string): number
+  /** Of the record that was read, the number in the field at this place. */
+  number(place: number): number
+  /** Place of a field of numbers. */
+  placeOf(field: string): number
   /** Writes the record that was read into a row of the block. */
   write(row: number): void
 }
@@ -52,7 +55,7 @@ export function compileAvroRows(
   const source = [
     "'use strict'",
     `const { ${names.map((_, at) => `${at}: c${at}`).join(', ')} } = columns`,
-    // of field i: where it begins (3i), how long it is or how many it are (3i + 1), hash of a text or 1 for null (3i + 2)
+    // of field i: where it begins or its value (3i), its length or -1 for null (3i + 1), hash of a text, of a key that is the last one -1 (3i + 2)
     `const p = new Int32Array(${3 * names.length}), v = new Float64Array(${names.length})`,
     'let source = null',
     'function read(bytes, view, start, end) {',
@@ -66,23 +69,17 @@ export function compileAvroRows(
     'function write(row) {',
     ...writes,
     '}',
-    'return { read, write, time: (at) => v[at] }',
+    'function number(place) { return v[place] }',
+    'return { read, write, number }',
   ].join('\n')
   const make = new Function('columns', 'cursor', 'textHash', 'symbols', source)
   const made = make(
     names.map((name) => block.columns.get(name)),
     new AvroCursor(),
     textHash,
-    fields.map(({ type }) => (type.kind === 'enum' ? type.symbols.map(symbolOf) : null)),
-  ) as Pick<AvroRows, 'read' | 'write'> & { time(at: number): number }
-  return { read: made.read, write: made.write, time: (field) => made.time(names.indexOf(field)) }
-}
-
-/** A symbol as the text that its column keeps. */
-function symbolOf(symbol: string) {
-  const bytes = Buffer.from(symbol)
-  const view = viewOf(bytes)
-  return { view, length: bytes.length, hash: textHash(bytes, view, 0, bytes.length) }
+    fields.map(({ type }) => (type.kind === 'enum' ? type.symbols.map(keyText) : null)),
+  ) as Omit<AvroRows, 'placeOf'>
+  return { ...made, placeOf: (field) => names.indexOf(field) }
 }
 
 function isSame(one: AvroField, other: AvroField): boolean {
@@ -134,9 +131,12 @@ function readCode(plan: Plan, at: number, type: AvroType, column: ColumnType): r
     ...readLong('n'),
     `if (n < 0 || n > end - pos) ${DOUBT}`,
     `${start} = pos; ${count} = n`,
+    ...(plan.endsWith('key') ? [`if (c${at}.isLast(view, pos, n)) ${hash} = -1`, 'else {'] : ['{']),
     'n = textHash(bytes, view, pos, n)',
     `if (n < 0) ${DOUBT}`,
-    `${hash} = n; pos += ${count}`,
+    `${hash} = n`,
+    '}',
+    `pos += ${count}`,
   ]
   switch (plan) {
     case 'text':
@@ -182,35 +182,39 @@ function writeCode(plan: Plan, at: number): string {
   const count = `p[${3 * at + 1}]`
   const hash = `p[${3 * at + 2}]`
   const column = `c${at}`
+  const key = `if (${hash} < 0) ${column}.setLast(row); else ${column}.set(row, source, ${start}, ${count}, ${hash})`
   switch (plan) {
     case 'text':
       return `${column}.append(source, ${start}, ${count})`
     case 'nullable-text':
       return `${column}.set(row, ${count} < 0, source, ${start}, ${count})`
     case 'key':
-      return `${column}.set(row, source, ${start}, ${count}, ${hash})`
+      return key
     case 'nullable-key':
-      return `if (${count} < 0) ${column}.setNull(row); else ${column}.set(row, source, ${start}, ${count}, ${hash})`
+      return `if (${count} < 0) ${column}.setNull(row); else ${key}`
     case 'symbol':
-      return `{ const s = symbols[${at}][${start}]; ${column}.set(row, s.view, 0, s.length, s.hash) }`
+      return `${column}.setSymbol(row, ${start}, symbols[${at}][${start}])`
     case 'boolean':
       return `${column}.values[row] = ${start}`
     case 'int':
     case 'float':
       return `${column}.words[row] = ${start}`
     case 'long':
-      return `${column}.set(row, v[${at}])`
+      return `${column}.values[row] = v[${at}]`
     case 'floats':
       return `${column}.set(row, source, ${start}, ${count})`
   }
 }
 
-/** Inline for what most have, a single byte. NaN fails every comparison that follows, so it is looked for here. */
+/** Inline for the one or two bytes that most have. */
 function readLong(name: string): readonly string[] {
   return [
     `if (pos >= end) ${DOUBT}`,
     'b = bytes[pos]',
     `if (b < 0x80) { ${name} = (b >>> 1) ^ -(b & 1); pos++ }`,
+    'else if (pos + 1 < end && bytes[pos + 1] < 0x80) {',
+    `b = (b & 0x7f) | (bytes[pos + 1] << 7); ${name} = (b >>> 1) ^ -(b & 1); pos += 2`,
+    '}',
     `else { cursor.at = pos; ${name} = cursor.long(); if (${name} !== ${name}) ${DOUBT}; pos = cursor.at }`,
   ]
 }

@@ -63,24 +63,26 @@ export class WordColumn implements Column {
 
 /** Safe integers, in 8 bytes. */
 export class LongColumn implements Column {
-  halves = new Int32Array(0)
+  values = new Float64Array(0)
   grow(rows: number): void {
-    const larger = new Int32Array(2 * rows)
-    larger.set(this.halves)
-    this.halves = larger
-  }
-  set(row: number, value: number): void {
-    this.halves[2 * row] = value | 0
-    this.halves[2 * row + 1] = Math.floor(value / HALF)
+    const larger = new Float64Array(rows)
+    larger.set(this.values)
+    this.values = larger
   }
   add(row: number, value: unknown): void {
-    this.set(row, value as number)
+    this.values[row] = value as number
   }
   size(rows: number): number {
     return 8 * rows
   }
   writeTo(target: Buffer, at: number, rows: number): number {
-    target.set(bytesOf(this.halves, 2 * rows), at)
+    const halves = new Int32Array(2 * rows)
+    for (let row = 0; row < rows; row++) {
+      const value = this.values[row] as number
+      halves[2 * row] = value | 0
+      halves[2 * row + 1] = Math.floor(value / HALF)
+    }
+    target.set(bytesOf(halves, 2 * rows), at)
     return at + 8 * rows
   }
   clear(): void {}
@@ -129,13 +131,13 @@ export class FloatsColumn implements Column {
     const { items, end } = this
     for (let item = 0; item < count; item++) items[end + item] = source.getInt32(from + 4 * item, true)
     this.end = end + count
-    this.ends.set(row, this.end)
+    this.ends.values[row] = this.end
   }
   add(row: number, value: unknown): void {
     const floats = value as readonly number[]
     this.#reserve(floats.length)
     for (const item of floats) this.items[this.end++] = bitsOf(item)
-    this.ends.set(row, this.end)
+    this.ends.values[row] = this.end
   }
   size(rows: number): number {
     return this.ends.size(rows) + 4 * this.end

@@ -7,6 +7,19 @@ const KEYS_FOLLOW = 512n
 /** Version, kind of index, count of keys, count of rows. */
 const KEYS_HEAD_BYTES = 4 * 8
 
+/** A text as a column looks for it. */
+export interface KeyText {
+  readonly view: DataView
+  readonly length: number
+  readonly hash: number
+}
+
+export function keyText(text: string): KeyText {
+  const bytes = Buffer.from(text)
+  const view = viewOf(bytes)
+  return { view, length: bytes.length, hash: textHash(bytes, view, 0, bytes.length) }
+}
+
 /** A text is kept once, and rows have its number. The same rows give the same bytes: keys stand in the order in which they came. */
 export class KeysColumn implements Column {
   indexes = new Int32Array(0)
@@ -18,9 +31,15 @@ export class KeysColumn implements Column {
   readonly #lengths: number[] = []
   /** A key's number + 1 at its hash or the next free place behind; 0 = free. Twice as many places as keys at least. */
   #slots = new Int32Array(FIRST_SLOTS)
-  /** Of the last text that came as such. */
+  /** What a row mostly has is what the row before it had: its key, and where the bytes of that lie. */
+  #last = -1
+  #lastStart = 0
+  #lastLength = -1
+  /** The same of texts and of symbols. */
   #lastText: string | null = null
-  #lastKey = 0
+  #textKey = 0
+  #lastSymbol = -1
+  #symbolKey = 0
 
   constructor(nullable: boolean) {
     this.#nullable = nullable
@@ -33,9 +52,31 @@ export class KeysColumn implements Column {
     this.indexes = larger
   }
 
+  /** Whether these bytes are those that `set` wrote last. */
+  isLast(source: DataView, from: number, length: number): boolean {
+    return length === this.#lastLength && sameBytes(this.#keys.view, this.#lastStart, source, from, length)
+  }
+
+  setLast(row: number): void {
+    this.indexes[row] = this.#last
+  }
+
   /** `hash` = of these bytes, by `textHash`. */
   set(row: number, source: DataView, from: number, length: number, hash: number): void {
-    this.indexes[row] = this.#keyOf(source, from, length, hash)
+    const key = this.#keyOf(source, from, length, hash)
+    this.#last = key
+    this.#lastStart = this.#starts[key] as number
+    this.#lastLength = length
+    this.indexes[row] = key
+  }
+
+  /** `symbol` = a number that stands for this text and no other. */
+  setSymbol(row: number, symbol: number, { view, length, hash }: KeyText): void {
+    if (symbol !== this.#lastSymbol) {
+      this.#symbolKey = this.#keyOf(view, 0, length, hash)
+      this.#lastSymbol = symbol
+    }
+    this.indexes[row] = this.#symbolKey
   }
 
   setNull(row: number): void {
@@ -47,13 +88,17 @@ export class KeysColumn implements Column {
     else this.indexes[row] = this.#keyOfText(value as string)
   }
 
+  /** One text in all rows. */
+  fill(rows: number, text: string): void {
+    this.indexes.fill(this.#keyOfText(text), 0, rows)
+  }
+
   #keyOfText(text: string): number {
-    if (text === this.#lastText) return this.#lastKey
-    const bytes = Buffer.from(text)
-    const view = viewOf(bytes)
-    this.#lastKey = this.#keyOf(view, 0, bytes.length, textHash(bytes, view, 0, bytes.length))
+    if (text === this.#lastText) return this.#textKey
+    const { view, length, hash } = keyText(text)
+    this.#textKey = this.#keyOf(view, 0, length, hash)
     this.#lastText = text
-    return this.#lastKey
+    return this.#textKey
   }
 
   #keyOf(source: DataView, from: number, length: number, hash: number): number {
@@ -125,7 +170,9 @@ export class KeysColumn implements Column {
     this.#starts.length = 0
     this.#lengths.length = 0
     this.#slots = new Int32Array(FIRST_SLOTS)
+    this.#lastLength = -1
     this.#lastText = null
+    this.#lastSymbol = -1
     // not in the table of slots: no text may find it
     if (this.#nullable) this.#append(NOTHING, 0, 0, 0)
   }

@@ -86,9 +86,11 @@ function startRows(
   const partitions = block.columns.get('kafka_partition') as WordColumn
   const offsets = block.columns.get('kafka_offset') as LongColumn
   const facts = { tablePartition: 0, time: null as number | null, latencyMs: null as number | null }
-  const isTimed = 'ingested_at' in types
   let plan: AvroRows | null = null
   let planId = -1
+  /** Places of fields in records of the plan. */
+  let ingestedAt = -1
+  let partitionTime = -1
   let view = viewOf(NOTHING)
   let viewed = NOTHING
 
@@ -119,13 +121,15 @@ function startRows(
         plan = planFor(id)
         planId = id
         if (plan === null) return false
+        ingestedAt = plan.placeOf('ingested_at')
+        partitionTime = partitionBy === null ? -1 : plan.placeOf(partitionBy.column)
       }
       const written = timestamps[index] as number
       if (!(written >= WRITTEN.from && written <= WRITTEN.to)) return false
       if (!plan.read(bytes, view, start, end)) return false
-      if (isTimed) facts.latencyMs = written - plan.time('ingested_at')
+      if (ingestedAt >= 0) facts.latencyMs = written - plan.number(ingestedAt)
       if (partitionBy !== null) {
-        facts.time = plan.time(partitionBy.column)
+        facts.time = plan.number(partitionTime)
         facts.tablePartition = partitionBy.partitionOf(facts.time)
       }
       return true
@@ -133,15 +137,15 @@ function startRows(
     write(batch, index) {
       const row = block.open()
       plan?.write(row)
-      for (const { column, text } of fixed) column.add(row, text)
-      writtenAt.set(row, batch.timestamps[index] as number)
+      writtenAt.values[row] = batch.timestamps[index] as number
       generations.add(row, batch.generation)
       partitions.words[row] = batch.partition
-      offsets.set(row, batch.offsets[index] as number)
+      offsets.values[row] = batch.offsets[index] as number
       block.done()
     },
     add: block.add,
     take(memory) {
+      for (const { column, text } of fixed) column.fill(block.rows, text)
       const taken = block.take(memory)
       viewed = NOTHING
       view = viewOf(NOTHING)

@@ -99,7 +99,8 @@ export function openChunk(
   const seen = new Set<number>()
   const maxRows = Math.min(limits.maxRows, CHUNK_CEILING.rows)
   const maxBytes = Math.min(limits.maxBytes, CHUNK_CEILING.bytes)
-  let times: { from: number; to: number } | null = null
+  let [from, to] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  let lastPartition = Number.NaN
   const lines = lineRows(maxBytes, spare)
   let bytes = 0
   let records = 0
@@ -114,22 +115,23 @@ export function openChunk(
 
   /** False when the row belongs into the next chunk; else its values have to follow. */
   function accept(batch: ColumnBatch, index: number, row: RowFacts, size: number, now: number): boolean {
+    const { tablePartition, time, latencyMs } = row
+    const another = tablePartition !== lastPartition && !seen.has(tablePartition)
     if (until === null && offsets.length > 0) {
-      const another = !seen.has(row.tablePartition)
       if (bytes + size > maxBytes || (another && seen.size === MAX_TABLE_PARTITIONS)) return false
     }
     pass(batch, index, now)
     bytes += size
-    seen.add(row.tablePartition)
+    if (another) seen.add(tablePartition)
+    lastPartition = tablePartition
     offsets.push(batch.offsets[index] as number)
-    tablePartitions.push(row.tablePartition)
+    tablePartitions.push(tablePartition)
     batches.push(batch)
     indexes.push(index)
-    if (row.latencyMs !== null) latenciesMs.push(row.latencyMs)
-    if (row.time !== null) {
-      times ??= { from: row.time, to: row.time }
-      times.from = Math.min(times.from, row.time)
-      times.to = Math.max(times.to, row.time)
+    if (latencyMs !== null) latenciesMs.push(latencyMs)
+    if (time !== null) {
+      if (time < from) from = time
+      if (time > to) to = time
     }
     return true
   }
@@ -184,7 +186,7 @@ export function openChunk(
       tablePartitions,
       batches,
       indexes,
-      times,
+      times: from <= to ? { from, to } : null,
       rejected,
       latenciesMs,
     }),
