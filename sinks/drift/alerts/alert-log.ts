@@ -88,10 +88,10 @@ export async function startAlertLog(deps: AlertLogDeps): Promise<Started<AlertLo
   /** What the topic does not keep any more is in the table; what is not in the table yet is in the topic. */
   async function readStored(): Promise<void> {
     const rows = await deps.clickhouse.rows<{ rule: string; state: Alert['state']; until: number; at: number }>(
-      `SELECT toString(rule) AS rule, toString(argMax(state, latest)) AS state, argMax(toFloat64(toUnixTimestamp64Milli(at)), latest) AS until,
-         toFloat64(toUnixTimestamp64Milli(max(written_at))) AS at
-       FROM (SELECT rule, state, at, written_at, (written_at, kafka_offset) AS latest FROM alerts WHERE pipeline = {pipeline:String})
-       GROUP BY rule`,
+      `SELECT toString(a.rule) AS rule, toString(argMax(a.state, a.latest)) AS state,
+         argMax(toFloat64(toUnixTimestamp64Milli(a.at)), a.latest) AS until, toFloat64(toUnixTimestamp64Milli(max(a.written_at))) AS at
+       FROM (SELECT rule, state, at, written_at, (written_at, kafka_offset) AS latest FROM alerts WHERE pipeline = {pipeline:String}) AS a
+       GROUP BY a.rule`,
       { pipeline },
     )
     for (const { rule, state, until, at } of rows) learn(rule, { state, until, at })
