@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { driftViews } from '../../schemas/clickhouse/drift-views.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { exportTrainingSet } from '../../sinks/commands/export.ts'
+import { writeReport } from '../../sinks/commands/report.ts'
 import { copyFile } from '../../sinks/drift/profiles/reference-file.ts'
 import { REFERENCE_COLUMNS, withScratchTable } from '../../sinks/drift/profiles/reference-rows.ts'
 import { migratedDatabase, type TestDatabase } from '../support/clickhouse-database.ts'
@@ -154,4 +155,35 @@ test('a window without an end after its beginning is refused, and leaves no file
   const out = path.join(folder, 'none.parquet')
   const options = { folder: FLIGHTS, from: WINDOW.to, to: WINDOW.from, knownAt: 0, labelled: false, out }
   await expect(exportTrainingSet(options, env())).rejects.toMatchObject({ code: 'invalid_option' })
+})
+
+test('a report is one file that shows what has drifted, since when, and how good the model is', async () => {
+  const out = path.join(folder, 'report.html')
+  const options = { folder: FLIGHTS, windowMs: 70 * 86_400_000, to: null, out, now: Date.now() }
+  const report = await writeReport(options, env())
+  expect(report).toMatchObject({ to: Date.UTC(2013, 4, 21), profile: 'winter', predictions: 70 * 400 })
+  const page = readFileSync(out, 'utf8')
+  expect(page).toContain('Compared with profile winter, 36,000 rows')
+  expect(page).toContain('temp, window from 2013-04-11\ndrift, worst')
+  expect(page).toContain('dep_delay, window from 2013-04-11\nno drift')
+  expect(page).toContain('What makes the difference')
+  for (const section of [
+    'Scores',
+    'Calibration',
+    'Quality by time',
+    'Quality by label lag',
+    'Challengers',
+    'Drift by segment',
+  ]) {
+    const [body = ''] = page.split(`<h2>${section}</h2>`)[1]?.split('</section>') ?? []
+    expect(body, section).toMatch(/<svg|<table/)
+  }
+  expect(page).toContain('quality: &lt;auc&gt; 0.61')
+})
+
+test('a report of a time without predictions says so', async () => {
+  const out = path.join(folder, 'empty.html')
+  const options = { folder: FLIGHTS, windowMs: 86_400_000, to: Date.UTC(2010, 0), out, now: Date.now() }
+  expect(await writeReport(options, env())).toMatchObject({ predictions: 0, profile: null })
+  expect(readFileSync(out, 'utf8')).toContain('There are no predictions')
 })

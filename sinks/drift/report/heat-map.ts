@@ -65,7 +65,7 @@ function cellAt(map: HeatMap, row: number, column: number, x: number, y: number,
 /** What the colours mean. */
 export function heatLegend(): string {
   const items = LEVELS.map(([, color, said]) => `<span><i style="background:${color}"></i>${escapeText(said)}</span>`)
-  const none = `<span><i style="background:#fff;border:1px solid ${GRID}"></i>too few records to say</span>`
+  const none = `<span><i style="background:#fff"></i>too few records to say</span>`
   const dot = `<span><i class="dot" style="background:${INK}"></i>drift: above, and no chance</span>`
   return `<p class="legend" style="color:${MUTED}">${items.join('')}${none}${dot}</p>`
 }

@@ -1,4 +1,18 @@
-import { element, GRID, label, line, linear, mark, percent, picture, REFERENCE, SERIES, shown, ticks } from './svg.ts'
+import {
+  element,
+  GRID,
+  label,
+  line,
+  linear,
+  mark,
+  percent,
+  picture,
+  REFERENCE,
+  SERIES,
+  shown,
+  shownBin,
+  ticks,
+} from './svg.ts'
 
 export interface Histogram {
   readonly name: string
@@ -45,7 +59,7 @@ export function histogram({
             ...{ height: HEIGHT - BOTTOM - y(share), fill, 'fill-opacity': opacity },
           })
         : ''
-    const tooltip = `${labels[bin]}\nreference ${percent(was)} (${shown(reference[bin] ?? 0)})\nwindow ${percent(is)} (${shown(current[bin] ?? 0)})`
+    const tooltip = `${shownBin(labels[bin] ?? '')}\nreference ${percent(was)} (${shown(reference[bin] ?? 0)})\nwindow ${percent(is)} (${shown(current[bin] ?? 0)})`
     const whole = { x: x(bin), y: TOP, width: step, height: HEIGHT - BOTTOM - TOP, fill: 'transparent' }
     return bar(was, 0.03, REFERENCE, 1) + bar(is, 0.22, color, 0.9) + mark('rect', whole, tooltip)
   })
@@ -60,13 +74,22 @@ export function histogram({
   )
 }
 
+/** Of as many bins as there is room for; the last, missing, always. */
 function names(labels: readonly string[], x: (bin: number) => number, step: number): readonly string[] {
-  const most = Math.max(1, Math.floor((step * labels.length) / 78))
-  const every = Math.ceil((labels.length - 1) / most)
-  return labels.flatMap((text, bin) => {
-    const isLast = bin === labels.length - 1
-    if (!isLast && (bin % every !== 0 || bin > labels.length - 1 - every / 2)) return []
-    const shortened = text.replace(/ to .*/, '').slice(0, 14)
-    return [label(x(bin) + step / 2, HEIGHT - BOTTOM + 15, shortened, { 'text-anchor': isLast ? 'end' : 'middle' })]
+  const last = labels.length - 1
+  const texts = labels.map((text) =>
+    shownBin(text)
+      .replace(/ to .*/, '')
+      .slice(0, 13),
+  )
+  const room = x(last) + step - 52
+  const widest = Math.max(...texts.slice(0, last).map((text) => text.length)) * 6.2 + 8
+  const every = Math.max(1, Math.ceil(widest / step))
+  return texts.flatMap((text, bin) => {
+    const y = HEIGHT - BOTTOM + 15
+    if (bin === last) return [label(x(bin) + step, y, text, { 'text-anchor': 'end' })]
+    const middle = Math.max(x(bin) + step / 2, LEFT + text.length * 3.1 - 30)
+    if (bin % every !== 0 || middle + text.length * 3.1 > room) return []
+    return [label(middle, y, text, { 'text-anchor': 'middle' })]
   })
 }

@@ -35,7 +35,7 @@ p { margin: 4px 0 8px } .note, .none, figcaption { color: ${MUTED}; font-size: 1
 .pair:first-of-type { border-top: 0 } figure { margin: 0; min-width: 0 } figcaption { font-weight: 600; color: ${INK}; margin-bottom: 2px }
 svg { display: block; max-width: 100%; height: auto; font-family: inherit } .legend svg { display: inline-block; margin-right: 5px }
 .legend { display: flex; flex-wrap: wrap; gap: 3px 14px; font-size: 12px; margin: 2px 0 6px } .legend b { font-weight: 400 }
-.legend i { display: inline-block; width: 14px; height: 12px; border-radius: 2px; margin-right: 5px; vertical-align: -1px; box-sizing: border-box } .legend i.dot { width: 8px; height: 8px; border-radius: 50%; vertical-align: 0 }
+.legend i { display: inline-block; width: 14px; height: 12px; border-radius: 2px; margin-right: 5px; vertical-align: -1px; box-sizing: border-box; border: 1px solid #d5dce2 } .legend i.dot { width: 8px; height: 8px; border-radius: 50%; vertical-align: 0; border: 0 }
 table { border-collapse: collapse; font-size: 13px } th, td { text-align: left; padding: 4px 16px 4px 0; border-bottom: 1px solid ${GRID} } th { color: ${MUTED}; font-weight: 500 }
 .alerts { list-style: none; padding: 0; margin: 0 } .alerts li { border-left: 3px solid #5a9e6f; padding: 4px 0 4px 10px; margin: 8px 0 } .alerts li.firing { border-color: ${WARNING} }
 pre { background: #f5f7f9; padding: 8px; overflow-x: auto; font-size: 12px } summary { color: ${MUTED}; font-size: 12px; cursor: pointer }

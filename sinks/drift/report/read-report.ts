@@ -9,9 +9,10 @@ export interface ReportWindow {
   readonly to: number
 }
 
-/** Of the worst of the versions that answered; times are epoch ms. */
+/** What all metrics say of a window; times are epoch ms. */
 export interface DriftCell {
   readonly start: number
+  readonly model_version: string
   readonly segment: string
   readonly subject: 'feature' | 'score'
   readonly feature: string
@@ -124,11 +125,11 @@ export async function readReport(
   const compared = `profile = ${sqlText(profile?.profile ?? '')} AND ${SERVED}`
   const cells = (where: string): Promise<readonly DriftCell[]> =>
     read(
-      `SELECT ${ms('window_start')} AS start, segment, subject, feature, maxIf(times_threshold, status = 'ok' AND isFinite(times_threshold)) AS times,
+      `SELECT ${ms('window_start')} AS start, model_version, segment, subject, feature, maxIf(times_threshold, status = 'ok' AND isFinite(times_threshold)) AS times,
          toBool(max(status = 'ok')) AS known, toBool(max(drift)) AS drifts, toFloat64(max(n)) AS n,
          arraySort(m -> -m.2 / m.3, groupArrayIf((toString(metric), value, threshold), status = 'ok')) AS metrics
        FROM ${prefix}_drift WHERE ${compared} AND ${inWindows} AND ${where}
-       GROUP BY start, segment, subject, feature ORDER BY start, subject, feature, segment`,
+       GROUP BY start, model_version, role, segment, subject, feature ORDER BY start, subject, feature, segment, model_version`,
     )
   const counts = (version: string, where: string): Promise<readonly SubjectCounts[]> =>
     read(

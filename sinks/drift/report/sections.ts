@@ -15,6 +15,7 @@ import {
   REFERENCE,
   SERIES,
   shown,
+  shownBin,
   shownTime,
 } from './svg.ts'
 
@@ -62,7 +63,11 @@ export function driftBySegment({ segments }: ReportData): string {
   if (segments.length === 0) return said('No segment was compared with a profile in the last closed window.')
   const rows = worstFirst(segments)
   const columns = [...new Set(segments.map(({ segment }) => segment))]
-  const cells = new Map(segments.map((cell) => [`${cell.segment} ${rowName(cell)}`, cell]))
+  const cells = new Map<string, DriftCell>()
+  for (const cell of segments) {
+    const key = `${cell.segment} ${rowName(cell)}`
+    cells.set(key, worse(cell, cells.get(key)))
+  }
   const start = shownTime(segments[0]?.start ?? 0)
   return (
     note(`The last closed window, from ${start}; each segment is compared with its own reference.`) +
@@ -109,7 +114,7 @@ function heatCell(cell: DriftCell, name: string): { times: number; drift: boolea
   return {
     times: cell.known ? cell.times : Number.NaN,
     drift: cell.drifts,
-    tooltip: [name, verdict, `${shown(cell.n)} records`, ...metrics].join('\n'),
+    tooltip: [name, verdict, `version ${cell.model_version}, ${shown(cell.n)} records`, ...metrics].join('\n'),
   }
 }
 
@@ -164,10 +169,11 @@ export function driftedFeatures({ drift, counts }: ReportData): string {
 
 /** The bins with the largest contributions to the PSI; missing ones besides where their share has changed. */
 function topBins({ feature, labels, reference, counts }: SubjectCounts): string {
+  const name = (bin: number): string => shownBin(labels[bin] ?? '')
   const totals = [reference, counts].map((side) => side.reduce((sum, count) => sum + count, 0))
   const [was = 0, is = 0] = totals
   const psi = populationStability(reference.slice(0, -1), counts.slice(0, -1))
-  const share = (bin: number) => ({ bin, was: (reference[bin] ?? 0) / was, is: (counts[bin] ?? 0) / is })
+  const share = (bin: number) => ({ bin, was: (reference[bin] ?? 0) / (was || 1), is: (counts[bin] ?? 0) / (is || 1) })
   const top = Array.from(psi.contributions.keys())
     .sort((a, b) => (psi.contributions[b] ?? 0) - (psi.contributions[a] ?? 0))
     .slice(0, MOST_BINS)
@@ -179,12 +185,12 @@ function topBins({ feature, labels, reference, counts }: SubjectCounts): string 
     const y = at * 29 + 4
     const part = psi.value === 0 ? 0 : (psi.contributions[bin] ?? 0) / psi.value
     const what = bin === labels.length - 1 ? 'not part of the PSI' : `${percent(part)} of a PSI of ${shown(psi.value)}`
-    const tooltip = `${labels[bin]}\nreference ${percent(before)}, window ${percent(now)}\n${what}`
+    const tooltip = `${name(bin)}\nreference ${percent(before)}, window ${percent(now)}\n${what}`
     const bar = (share: number, top: number, fill: string): string =>
       mark('rect', { x: 150, y: top, width: Math.max(1, x(share)), height: 9, fill, rx: 1 }, tooltip)
     const figures = `${percent(before)} → ${percent(now)}`
     return [
-      label(142, y + 14, (labels[bin] ?? '').slice(0, 24), { 'text-anchor': 'end', fill: '#1f2933' }),
+      label(142, y + 14, name(bin).slice(0, 24), { 'text-anchor': 'end', fill: '#1f2933' }),
       bar(before, y + 1, REFERENCE),
       bar(now, y + 11, SERIES[0] ?? ''),
       label(150 + Math.max(x(before), x(now)) + 6, y + 14, figures),
@@ -222,13 +228,18 @@ export function qualityOverTime({ quality, window }: ReportData): string {
       figure(
         title,
         lineLegend(lines) +
-          lineChart({ name: title, lines, xRange: [window.from, window.to], yRange: null, xText: 'time' }),
+          lineChart({ name: title, lines, xRange: timeRange(window, known), yRange: null, xText: 'time' }),
       ),
     ]
   })
   return figures.length === 0
     ? said('No label has come for the predictions of this window.')
     : grid(figures.slice(0, 6))
+}
+
+/** A window that begins before the report's is shown where it begins. */
+function timeRange({ from, to }: ReportData['window'], points: readonly QualityPoint[]): readonly [number, number] {
+  return [Math.min(from, ...points.map(({ start }) => start)), to]
 }
 
 function byVersion(points: readonly QualityPoint[], isDashed: boolean, name: string): readonly Line[] {
@@ -269,7 +280,7 @@ export function qualityByLag({ quality, lags, window }: ReportData): string {
   }))
   const chart = {
     lines,
-    xRange: [window.from, window.to] as const,
+    xRange: timeRange(window, quality),
     yRange: null,
     xText: 'time' as const,
     name: `${metric} by label lag`,

@@ -93,6 +93,11 @@ export function percent(share: number): string {
   return Number.isFinite(share) ? `${shown(100 * share)} %` : '–'
 }
 
+/** The label of a bin with the digits that somebody reads. */
+export function shownBin(label: string): string {
+  return label.replaceAll(/-?\d+\.\d+(?:e[+-]?\d+)?/g, (number) => String(Number(Number(number).toPrecision(4))))
+}
+
 /** As `2013-04-11`, with the time of day where it is not midnight. */
 export function shownTime(epochMs: number): string {
   const [day = '', time = ''] = new Date(epochMs).toISOString().split('T')
