@@ -1,17 +1,7 @@
+import { driftBySegment, driftedFeatures, driftOverTime, scoreHistograms } from './drift-sections.ts'
+import { table } from './markup.ts'
+import { alertList, calibrationCurve, challengerTable, qualityByLag, qualityOverTime } from './quality-sections.ts'
 import type { ReportData } from './read-report.ts'
-import {
-  alertList,
-  calibrationCurve,
-  challengerTable,
-  driftBySegment,
-  driftedFeatures,
-  driftOverTime,
-  hours,
-  qualityByLag,
-  qualityOverTime,
-  scoreHistograms,
-  table,
-} from './sections.ts'
 import { element, escapeText, GRID, INK, MUTED, shown, shownTime, WARNING } from './svg.ts'
 
 export interface ReportOf {
@@ -22,6 +12,7 @@ export interface ReportOf {
   readonly at: number
 }
 
+const DAY_MS = 86_400_000
 const STYLE = `
 body { margin: 0; background: #f5f7f9; color: ${INK}; font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif }
 main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 60px }
@@ -133,4 +124,8 @@ function versionTable({ versions }: ReportData): string {
     shownTime(last),
   ])
   return `<p></p>${table(['version', 'role', 'predictions', 'first event', 'last event'], rows)}`
+}
+
+function hours(ms: number): string {
+  return ms % DAY_MS === 0 ? `${ms / DAY_MS} d` : `${shown((24 * ms) / DAY_MS)} h`
 }

@@ -7,6 +7,8 @@ export const GRID = '#e3e8ec'
 export const REFERENCE = '#b4bec8'
 /** Of versions and other series, in this order; distinct for eyes that tell no red from green. */
 export const SERIES: readonly string[] = ['#2468a8', '#d97a1f', '#5a9e6f', '#8b62b5', '#a8475a', '#4f9fb3']
+/** Of the series in this place. */
+export const colorOf = (at: number): string => SERIES[at % SERIES.length] ?? ''
 export const WARNING = '#c0392b'
 
 const ESCAPED: Readonly<Record<string, string>> = {
