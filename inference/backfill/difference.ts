@@ -48,7 +48,7 @@ const PAIRS = `(
     INNER JOIN
     (
         SELECT origin_generation, kafka_partition, origin_offset, score, toString(ifNull(label, '')) AS class, toString(model_version) AS version
-        FROM predictions FINAL WHERE ${SERVED} AND feature_set = {featureSet:String}
+        FROM predictions FINAL WHERE ${SERVED}
     ) AS p ON b.origin_generation = p.origin_generation AND b.kafka_partition = p.kafka_partition AND b.origin_offset = p.origin_offset
 )`
 const LABELLED = `(

@@ -5,6 +5,8 @@ import { fatal } from '../../infra/runtime/errors.ts'
 export interface BackfillRun {
   readonly pipeline: string
   readonly run: string
+  /** Whose features are scored: those stored with predictions, or those computed of events now. */
+  readonly source: 'stored' | 'events'
   readonly model: string
   readonly version: string
   /** SHA-256 of the model file, hex. */
@@ -19,6 +21,7 @@ export interface BackfillRun {
 const COLUMNS = [
   'pipeline',
   'run',
+  'source',
   'model',
   'model_version',
   'model_digest',
@@ -34,7 +37,7 @@ type Client = Pick<ClickHouseClient, 'rows' | 'insert'>
 /** Runs of a name, of one pipeline or of all. */
 export async function findRuns(client: Client, run: string, pipeline: string | null): Promise<readonly BackfillRun[]> {
   const rows = await client.rows<Omit<BackfillRun, 'from' | 'to'> & { readonly from: string; readonly to: string }>(
-    `SELECT r.pipeline AS pipeline, r.run AS run, model, model_version AS version, model_digest AS digest, feature_set AS featureSet,
+    `SELECT r.pipeline AS pipeline, r.run AS run, toString(r.source) AS source, model, model_version AS version, model_digest AS digest, feature_set AS featureSet,
   toUnixTimestamp64Milli(from_time) AS from, toUnixTimestamp64Milli(to_time) AS to, threshold
 FROM backfill_runs AS r FINAL WHERE r.run = {run:String} AND ({pipeline:String} = '' OR r.pipeline = {pipeline:String})
 ORDER BY pipeline`,
@@ -50,14 +53,14 @@ ORDER BY pipeline`,
 export async function beginRun(client: Client, wanted: BackfillRun, startedAt: number): Promise<boolean> {
   const [known] = await findRuns(client, wanted.run, wanted.pipeline)
   if (known !== undefined) {
-    const fields = ['model', 'version', 'digest', 'featureSet', 'from', 'to'] as const
+    const fields = ['source', 'model', 'version', 'digest', 'featureSet', 'from', 'to'] as const
     const differing = fields.find((field) => known[field] !== wanted[field])
     if (differing === undefined) return false
     const message = `run ${wanted.run} has another ${differing} (${known[differing]}, not ${wanted[differing]}): give this one a name with --run`
     throw fatal('run_differs', message)
   }
-  const { pipeline, run, model, version, digest, featureSet, from, to, threshold } = wanted
-  const row = { pipeline, run, model, model_version: version, model_digest: digest, feature_set: featureSet }
+  const { pipeline, run, source, model, version, digest, featureSet, from, to, threshold } = wanted
+  const row = { pipeline, run, source, model, model_version: version, model_digest: digest, feature_set: featureSet }
   const times = { from_time: from, to_time: to, threshold, started_at: startedAt }
   await client.insert('backfill_runs', COLUMNS, [{ ...row, ...times }])
   return true

@@ -1,8 +1,8 @@
 -- What a version says of history: the rows of `millrace backfill`, apart from what was served. Read it FINAL. Nothing but its report reads
 -- it: neither views, panes nor scores do.
 --
--- One row is one event in one run; scored again after a crash, it replaces itself. segment, event_time and degraded are those of the stored
--- prediction whose features were scored. problem = why the version gave no answer (a dead letter's reason), else empty; the score is
+-- One row is one event in one run; scored again after a crash, it replaces itself. segment, event_time and degraded belong to the features
+-- that were scored. problem = why the version gave no answer (a dead letter's reason), else empty; the score is
 -- NaN then. A partition is a run: ALTER TABLE backfill_predictions DROP PARTITION ('<pipeline>', '<run>') removes it.
 CREATE TABLE IF NOT EXISTS backfill_predictions
 (

@@ -3,6 +3,8 @@ CREATE TABLE IF NOT EXISTS backfill_runs
 (
     pipeline      LowCardinality(String),
     run           String,
+    -- stored: the features of predictions; events: computed of the events topic when it ran
+    source        LowCardinality(String),
     model         LowCardinality(String),
     model_version LowCardinality(String),
     model_digest  LowCardinality(String),

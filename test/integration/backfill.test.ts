@@ -10,6 +10,7 @@ import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { eventually } from '../support/eventually.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
 import { writeRawRecords } from '../support/raw-records.ts'
+import { runPipeline } from '../support/running-pipeline.ts'
 import { addVersion } from '../support/scoring.ts'
 import { addShifted } from '../support/shifted-model.ts'
 import { spawnNode } from '../support/spawn-process.ts'
@@ -19,6 +20,7 @@ const DAY_MS = 86_400_000
 const FROM = Date.UTC(2013, 3, 1)
 const TO = Date.UTC(2013, 3, 3)
 const ROWS = 12_000
+const EVENTS = 3_000
 const DEADLINE = { deadlineMs: 60_000 }
 const WINDOW = ['--from', '2013-04-01', '--to', '2013-04-03']
 
@@ -215,7 +217,9 @@ test('a registered version that answers higher: waits for the live pipeline, and
   ])
 
   const run = `${name}-2-2013-04-01-2013-04-03`
-  expect(await millrace('backfill', 'report', run)).toContain(`scored by   ${model}/2, events from 2013-04-01`)
+  expect(await millrace('backfill', 'report', run)).toContain(
+    `scored by   ${model}/2, stored features, events from 2013-04-01`,
+  )
   const { difference } = JSON.parse(await millrace('backfill', 'report', run, '--json'))
   const pairs = await clickhouse.rows<{ served: number; backfill: number; truth: number | null }>(
     `SELECT p.score AS served, b.score AS backfill, if(l.event_id = '', NULL, l.value) AS truth
@@ -234,6 +238,41 @@ LEFT JOIN (SELECT * FROM labels FINAL WHERE pipeline = '${name}') AS l USING (ev
   expect(median).toBeCloseTo(differences[ROWS / 2] as number, 6)
   expect(difference.quality).toMatchObject({ metric: 'AUC', labels: ROWS / 2, served: 1 })
   expect(difference.quality.backfill).toBeCloseTo(aucOf(pairs.filter(({ truth }) => truth !== null)), 9)
+})
+
+test('events are scored again with the features of now; a killed run goes on', { timeout: 240_000 }, async () => {
+  const { env } = inject('stack')
+  const { name, folder } = copyPipeline(FLIGHTS)
+  const run = await runPipeline(folder, env)
+  expect(await run.replay({ limit: EVENTS, rate: 'max' }).exited).toBe(0)
+  await run.settled(EVENTS, 90_000)
+  await writeRawRecords(env, `${name}.events`, [{ partition: 0, key: 'k', value: Buffer.from('no event') }])
+
+  const command = ['infra/cli/main.ts', 'backfill', folder, '--model', 'flight-delay/1', '--source', 'events']
+  const options = [...command, '--from', '2013-01-01', '--to', '2014-01-01', '--run', name]
+  const slow = spawnNode([...options, '--rate', '300'], { env })
+  const rowsOf = async (): Promise<number> => {
+    const sql = `SELECT count() AS n FROM backfill_predictions FINAL WHERE pipeline = '${name}'`
+    return Number((await run.clickhouse.rows<{ n: string }>(sql))[0]?.n)
+  }
+  await eventually(async () => expect(await rowsOf()).toBeGreaterThan(0), DEADLINE)
+  slow.kill('SIGKILL')
+  expect(await slow.exited).toBe('SIGKILL')
+  const before = await rowsOf()
+  expect(before).toBeLessThan(EVENTS)
+
+  const resumed = spawnNode(options, { env })
+  expect([await resumed.exited, resumed.output()]).toEqual([0, expect.stringContaining('refused     1 events')])
+  const [, now] = /scored {6}(\d+) rows now/.exec(resumed.output()) ?? []
+  expect(Number(now)).toBeLessThan(EVENTS)
+  expect(Number(now)).toBeGreaterThanOrEqual(EVENTS - before)
+  // nothing has changed in Redis since: what was served is what would be served
+  const [pairs] = await run.clickhouse.rows(
+    `SELECT toUInt32(count()) AS n, toUInt32(countIf(b.score = p.score)) AS same, toUInt32(countIf(b.event_id = p.event_id)) AS events
+FROM (SELECT * FROM backfill_predictions FINAL WHERE pipeline = '${name}') AS b
+INNER JOIN (SELECT * FROM predictions FINAL WHERE pipeline = '${name}') AS p USING (origin_generation, kafka_partition, origin_offset)`,
+  )
+  expect(pairs).toEqual({ n: EVENTS, same: EVENTS, events: EVENTS })
 })
 
 /** By every pair of a positive and a negative. */

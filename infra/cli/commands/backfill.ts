@@ -1,9 +1,13 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { FeatureVector } from '../../../schemas/generated/records.ts'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { consumerGroup, stageTopic } from '../../../schemas/topics.ts'
+import type { SchemaRegistry } from '../../runtime/avro/schema-registry.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import type { ControlLog } from '../../runtime/control/control-log.ts'
 import { groupPositions } from '../../runtime/kafka/consumer/group-positions.ts'
+import type { RecordBatch } from '../../runtime/kafka/record-batch.ts'
+import type { Started } from '../../runtime/lifecycle/scope.ts'
 import { commandConnections, logConnections } from '../connections.ts'
 import { withControlLog } from '../control-log.ts'
 import { patiently } from '../patiently.ts'
@@ -25,6 +29,7 @@ interface BackfillModule {
     deps: {
       readonly control: ControlLog
       readonly env: NodeJS.ProcessEnv
+      readonly events: (Logs & { readonly vectorsOf: VectorsOf }) | null
       readonly mayGoOn: (pipeline: CompiledPipeline) => Promise<void>
       readonly patiently: <T>(what: string, work: () => Promise<T>) => Promise<T>
       readonly say: (line: string) => void
@@ -34,9 +39,18 @@ interface BackfillModule {
     readonly run: string
     readonly rows: number
     readonly problems: number
+    readonly refused: number
     readonly others: number
   }>
 }
+/** As processors/commands/event-vectors.ts exports it. */
+interface EventVectorsModule {
+  startEventVectors(folder: string, registry: SchemaRegistry, env: NodeJS.ProcessEnv): Promise<Started<VectorsOf>>
+}
+type VectorsOf = (
+  batch: RecordBatch,
+) => Promise<{ readonly vectors: readonly FeatureVector[]; readonly refused: number }>
+type Logs = ReturnType<typeof logConnections>
 interface ReportModule {
   reportBackfill(name: string, pipeline: string | null, env: NodeJS.ProcessEnv): Promise<Report>
 }
@@ -44,6 +58,7 @@ interface Report {
   readonly run: {
     readonly pipeline: string
     readonly run: string
+    readonly source: string
     readonly model: string
     readonly version: string
     readonly from: number
@@ -76,6 +91,7 @@ interface Flags {
   readonly model: string
   readonly from: number
   readonly to: number
+  readonly source: 'stored' | 'events'
   readonly run?: string
   readonly rate?: number
   readonly maxLag: number
@@ -90,12 +106,16 @@ const SAY_EVERY_MS = 30_000
 const PATIENCE_MS = 600_000
 
 const MEANING = `
-It scores the stored features of predictions (of events from --from until before --to, in event time) into the table
-backfill_predictions: nothing that was served changes, and nothing is written to Kafka. Before each batch it waits while one of
-the pipeline's groups (${LIVE.join(', ')}) lags by more than --max-lag records.
+It scores events from --from until before --to, in event time, into the table backfill_predictions: nothing that was served
+changes, and no topic is written to. The source says where their features come from:
+  stored  those that are stored with predictions, as they were served
+  events  the records that the events topic still has, through the pipeline's own features. Lookups read Redis as it is NOW,
+          not as it was: a row that is gone or newer than the event allows counts as missing, and the score as degraded
+
+Before each batch it waits while one of the pipeline's groups (${LIVE.join(', ')}) lags by more than --max-lag records.
 
 The same command again goes on with a run that was interrupted, and scores what has come since with one that was not.
-Predictions of another feature set than the version's are left out, and counted.`
+Of stored predictions those of another feature set than the version's are left out, and counted.`
 
 export function register(program: Command): void {
   const command = program
@@ -109,19 +129,30 @@ export function register(program: Command): void {
     .requiredOption('--model <version>', '<model>/<version>: registered, or in the pipeline folder')
     .requiredOption('--from <time>', 'events from then on (ISO 8601)', time)
     .requiredOption('--to <time>', 'events before (ISO 8601)', time)
+    .addOption(new Option('--source <source>', 'whose features').choices(['stored', 'events']).default('stored'))
     .option('--run <name>', 'name of the run (default: by pipeline, version and times)', runName)
     .option('--rate <n>', 'rows a second at most', positive)
     .option('--max-lag <n>', 'records that a live group may lag behind', positive, MAX_LAG)
     .addHelpText('after', MEANING)
     .action(async (folder: string, flags: Flags) => {
       const { backfill } = await loadStageModule<BackfillModule>('inference/commands/backfill')
-      const { model: version, from, to, run = null, rate = null, maxLag } = flags
+      const { model: version, from, to, source, run = null, rate = null, maxLag } = flags
       const options = { folder, version, from, to, run, rate }
       const done = await withControlLog((control) =>
-        withLag(maxLag, (mayGoOn) => backfill(options, { control, env: process.env, mayGoOn, patiently: wait, say })),
+        withLogs(async (logs) => {
+          const events = source === 'events' ? await startEvents(folder) : null
+          try {
+            const from = events === null ? null : { ...logs, vectorsOf: events.value }
+            const deps = { control, env: process.env, events: from, mayGoOn: lagBelow(maxLag, logs) }
+            return await backfill(options, { ...deps, patiently: wait, say })
+          } finally {
+            await events?.stop()
+          }
+        }),
       )
-      const { rows, problems, others } = done
+      const { rows, problems, refused, others } = done
       console.log(`scored      ${rows} rows now${problems === 0 ? '' : `, ${problems} of them without an answer`}`)
+      if (refused > 0) console.log(`refused     ${refused} events of which the pipeline computes no features`)
       if (others > 0) console.log(`left out    ${others} predictions of another feature set`)
       await report(done.run, done.pipeline)
     })
@@ -137,33 +168,39 @@ export function register(program: Command): void {
     )
 }
 
-/** Gives what resolves when no live group of the pipeline lags by more than `maxLag`. */
-async function withLag<T>(
-  maxLag: number,
-  work: (mayGoOn: (pipeline: CompiledPipeline) => Promise<void>) => Promise<T>,
-): Promise<T> {
+async function startEvents(folder: string): Promise<Started<VectorsOf>> {
+  const { startEventVectors } = await loadStageModule<EventVectorsModule>('processors/commands/event-vectors')
+  return await startEventVectors(folder, commandConnections(process.env).registry, process.env)
+}
+
+async function withLogs<T>(work: (logs: Logs) => Promise<T>): Promise<T> {
   const logs = logConnections(commandConnections(process.env).settings)
-  let saidAt = Number.NEGATIVE_INFINITY
   try {
-    return await work(async (pipeline) => {
-      for (;;) {
-        const { stage, lag } = await wait('the lag of the pipeline', () => largestLag(logs, pipeline))
-        if (lag <= maxLag) return
-        if (systemClock.monotonic() - saidAt > SAY_EVERY_MS) {
-          saidAt = systemClock.monotonic()
-          say(`waits: ${stage} lags ${lag} records behind, more than ${maxLag}`)
-        }
-        await systemClock.sleep(LAG_POLL_MS)
-      }
-    })
+    return await work(logs)
   } finally {
     await logs.connections.close()
   }
 }
 
+/** Gives what resolves when no live group of the pipeline lags by more than `maxLag`. */
+function lagBelow(maxLag: number, logs: Logs): (pipeline: CompiledPipeline) => Promise<void> {
+  let saidAt = Number.NEGATIVE_INFINITY
+  return async (pipeline) => {
+    for (;;) {
+      const { stage, lag } = await wait('the lag of the pipeline', () => largestLag(logs, pipeline))
+      if (lag <= maxLag) return
+      if (systemClock.monotonic() - saidAt > SAY_EVERY_MS) {
+        saidAt = systemClock.monotonic()
+        say(`waits: ${stage} lags ${lag} records behind, more than ${maxLag}`)
+      }
+      await systemClock.sleep(LAG_POLL_MS)
+    }
+  }
+}
+
 /** Of the groups that have begun to read; a stage that another does the work of (fused) never has. */
 async function largestLag(
-  logs: ReturnType<typeof logConnections>,
+  logs: Logs,
   { name, event }: CompiledPipeline,
 ): Promise<{ readonly stage: string; readonly lag: number }> {
   const topics = { processors: event.topic, inference: stageTopic(name, 'features') }
@@ -194,7 +231,7 @@ function linesOf({ run, difference }: Report): readonly string[] {
   const [from, to] = [run.from, run.to].map((at) => new Date(at).toISOString())
   const lines = [
     `run         ${run.run} of ${run.pipeline}`,
-    `scored by   ${run.model}/${run.version}, events from ${from} to ${to}`,
+    `scored by   ${run.model}/${run.version}, ${run.source === 'stored' ? 'stored features' : 'features of now'}, events from ${from} to ${to}`,
     `rows        ${rows}${problems === 0 ? '' : `, ${problems} without an answer`}, ${compared} compared with what was served`,
   ]
   if (compared === 0) return lines
