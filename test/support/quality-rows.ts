@@ -65,7 +65,7 @@ export function qualityRows(database: TestDatabase, pipeline: string) {
         pipeline,
         monitor: { ...DEFAULT_MONITOR, minRows: 1, ...monitor },
         clickhouse: database.client,
-        clock: Date,
+        clock: { monotonic: () => performance.now() },
         ...(maxRecords === undefined ? {} : { maxRecords }),
       })
       for (let rounds = 1; ; rounds++) {

@@ -1,4 +1,6 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { offsetsSql } from '../panes/pane-progress.ts'
+import { HAS_PANE, inPanesSql, paneSql } from '../panes/pane-time.ts'
 import { sqlText } from '../sql-text.ts'
 
 /** What panes are computed with; others are computed anew for other settings. */
@@ -9,61 +11,72 @@ export interface PaneSettings {
   readonly threshold: number
 }
 
-type PerformanceInput = 'predictions' | 'shadow' | 'labels'
-
-/** Records [from, to) of a partition that performance panes do not have yet. */
-export interface NewRecords {
-  readonly input: PerformanceInput
+interface Lane {
+  readonly input: 'predictions' | 'shadow' | 'labels'
   readonly generation: string
   readonly partition: number
+}
+
+/** Records [from, to) of a partition that performance panes do not have yet. */
+export interface NewRecords extends Lane {
   readonly from: number
   readonly to: number
   /** Stored behind `to`. */
   readonly behind: number
 }
 
-const panesName = ({ paneMs, threshold }: PaneSettings): string => `performance/${paneMs / 1_000}/${threshold}`
+type Rows = Pick<ClickHouseClient, 'rows'>
 
 const TABLES = { predictions: 'predictions', shadow: 'shadow_predictions', labels: 'labels' } as const
 const INPUTS = ['predictions', 'shadow', 'labels'] as const
+/** Panes that are computed together: each has histograms by lag, segment and version, and their predictions meet their labels in memory. */
+const MAX_PANES = 100
+const MAX_ROWS = 500_000
 
-/** `DateTime` ends in 2106; what claims to be of another time is in no pane. */
-const END_OF_PANES_MS = 2 ** 32 * 1_000
+const panesName = ({ paneMs, threshold }: PaneSettings): string => `performance/${paneMs / 1_000}/${threshold}`
 
-interface Noted {
-  readonly generation: string
-  readonly partition: number
-  readonly next: string
+/** Every partition of every topic that what is stored was read from. Looks at all of it. */
+export async function storedLanes(clickhouse: Rows, pipeline: string): Promise<readonly Lane[]> {
+  const queries = INPUTS.map(
+    (
+      input,
+    ) => `SELECT DISTINCT '${input}' AS input, toString(kafka_generation) AS generation, kafka_partition AS partition
+      FROM ${TABLES[input]} WHERE pipeline = ${sqlText(pipeline)}`,
+  )
+  return await clickhouse.rows<Lane>(
+    `SELECT * FROM (${queries.join(' UNION ALL ')}) ORDER BY input, generation, partition`,
+  )
 }
 
 /**
- * What was stored since the progress that is noted, at most `maxRecords` offsets of each partition. Sinks store a partition in order, so that
- * all below an offset that is there has ended.
+ * What was stored of these lanes since the progress that is noted, at most `maxRecords` offsets of each. Sinks store a partition in order, so
+ * that all below an offset that is there has ended.
  */
 export async function newRecords(
-  clickhouse: Pick<ClickHouseClient, 'rows'>,
+  clickhouse: Rows,
   settings: PaneSettings,
+  lanes: readonly Lane[],
   maxRecords: number,
 ): Promise<readonly NewRecords[]> {
   const pipeline = sqlText(settings.pipeline)
+  const noted = await clickhouse.rows<Lane & { readonly next: number }>(
+    `SELECT toString(input) AS input, toString(kafka_generation) AS generation, kafka_partition AS partition, toFloat64(max(next_offset)) AS next
+     FROM pane_progress WHERE pipeline = ${pipeline} AND panes = ${sqlText(panesName(settings))} GROUP BY input, generation, partition`,
+  )
+  const progress = new Map(noted.map((lane) => [laneKey(lane), lane.next]))
   const found = await Promise.all(
     INPUTS.map(async (input) => {
-      const noted = await clickhouse.rows<Noted>(
-        `SELECT kafka_generation AS generation, kafka_partition AS partition, next_offset AS next FROM pane_progress FINAL
-         WHERE pipeline = ${pipeline} AND panes = ${sqlText(panesName(settings))} AND input = '${input}'`,
-      )
-      const known = noted.map(
-        ({ generation, partition, next }) =>
-          `(kafka_generation = ${sqlText(generation)} AND kafka_partition = ${partition} AND kafka_offset < ${next})`,
-      )
-      const lanes = await clickhouse.rows<{ generation: string; partition: number; first: string; last: string }>(
-        `SELECT kafka_generation AS generation, kafka_partition AS partition, min(kafka_offset) AS first, max(kafka_offset) AS last
-         FROM ${TABLES[input]} WHERE pipeline = ${pipeline}${known.length === 0 ? '' : ` AND NOT (${known.join(' OR ')})`}
+      const open = lanes
+        .filter((lane) => lane.input === input)
+        .map((lane) => ({ ...lane, from: progress.get(laneKey(lane)) ?? 0, to: null }))
+      if (open.length === 0) return []
+      const stored = await clickhouse.rows<{ generation: string; partition: number; from: number; end: number }>(
+        `SELECT toString(kafka_generation) AS generation, kafka_partition AS partition, toFloat64(min(kafka_offset)) AS from,
+           toFloat64(max(kafka_offset) + 1) AS end
+         FROM ${TABLES[input]} WHERE pipeline = ${pipeline} AND ${offsetsSql(open)}
          GROUP BY generation, partition ORDER BY generation, partition`,
       )
-      return lanes.map(({ generation, partition, first, last }): NewRecords => {
-        const from = Number(first)
-        const end = Number(last) + 1
+      return stored.map(({ generation, partition, from, end }): NewRecords => {
         const to = Math.min(end, from + maxRecords)
         return { input, generation, partition, from, to, behind: end - to }
       })
@@ -77,36 +90,54 @@ export async function newRecords(
  * its prediction brings it along when it comes.
  */
 export async function touchedPanes(
-  clickhouse: Pick<ClickHouseClient, 'rows'>,
-  options: PaneSettings,
+  clickhouse: Rows,
+  { pipeline, paneMs }: PaneSettings,
   records: readonly NewRecords[],
 ): Promise<readonly number[]> {
-  const pipeline = sqlText(options.pipeline)
-  const pane = paneOf(options.paneMs)
+  const own = `pipeline = ${sqlText(pipeline)}`
   const queries = INPUTS.flatMap((input) => {
-    const own = records.filter((each) => each.input === input)
-    if (own.length === 0) return []
-    const lanes = own.map(
-      ({ generation, partition, from, to }) =>
-        `(kafka_generation = ${sqlText(generation)} AND kafka_partition = ${partition} AND kafka_offset >= ${from} AND kafka_offset < ${to})`,
-    )
-    const rows = `pipeline = ${pipeline} AND (${lanes.join(' OR ')})`
-    if (input !== 'labels') return [`SELECT DISTINCT ${pane} AS pane FROM ${TABLES[input]} WHERE ${rows}`]
-    return [
-      `SELECT DISTINCT ${pane} AS pane FROM predictions
-       WHERE pipeline = ${pipeline} AND (tenant, event_id) IN (SELECT tenant, event_id FROM labels WHERE ${rows})`,
-    ]
+    const ranges = records.filter((each) => each.input === input)
+    if (ranges.length === 0) return []
+    const rows = `${own} AND ${offsetsSql(ranges)}`
+    const about =
+      input === 'labels'
+        ? `predictions WHERE ${own} AND (tenant, event_id) IN (SELECT tenant, event_id FROM labels WHERE ${rows})`
+        : `${TABLES[input]} WHERE ${rows}`
+    return [`SELECT DISTINCT ${paneSql(paneMs)} AS pane FROM ${about} AND ${HAS_PANE}`]
   })
   if (queries.length === 0) return []
-  const rows = await clickhouse.rows<{ pane: string }>(
-    `SELECT DISTINCT pane FROM (${queries.join(' UNION ALL ')}) WHERE pane >= 0 AND pane < ${END_OF_PANES_MS} ORDER BY pane`,
+  const rows = await clickhouse.rows<{ pane: number }>(
+    `SELECT DISTINCT toFloat64(pane) AS pane FROM (${queries.join(' UNION ALL ')}) ORDER BY pane`,
   )
-  return rows.map(({ pane: start }) => Number(start))
+  return rows.map(({ pane }) => pane)
 }
 
-/** Start of a prediction's pane, epoch ms (Int64). */
-export function paneOf(paneMs: number): string {
-  return `intDiv(toUnixTimestamp64Milli(event_time), ${paneMs}) * ${paneMs}`
+/** The panes in portions of a bearable size, by how many predictions are in them now. */
+export async function portionsOf(
+  clickhouse: Rows,
+  { pipeline, paneMs }: PaneSettings,
+  panes: readonly number[],
+): Promise<readonly (readonly number[])[]> {
+  const portions: number[][] = []
+  for (let at = 0; at < panes.length; at += MAX_PANES) {
+    const some = panes.slice(at, at + MAX_PANES)
+    const counted = await clickhouse.rows<{ pane: number; rows: number }>(
+      `SELECT toFloat64(${paneSql(paneMs)}) AS pane, toFloat64(count()) AS rows FROM predictions
+       WHERE pipeline = ${sqlText(pipeline)} AND ${inPanesSql(some, paneMs)} GROUP BY pane`,
+    )
+    const counts = new Map(counted.map(({ pane, rows }) => [pane, rows]))
+    let sum = Number.POSITIVE_INFINITY
+    for (const pane of some) {
+      const rows = counts.get(pane) ?? 0
+      if (sum + rows > MAX_ROWS) {
+        portions.push([])
+        sum = 0
+      }
+      portions.at(-1)?.push(pane)
+      sum += rows
+    }
+  }
+  return portions
 }
 
 /** To be called once all that the records touch has been computed. */
@@ -114,7 +145,7 @@ export async function noteProgress(
   clickhouse: Pick<ClickHouseClient, 'insert'>,
   settings: PaneSettings,
   records: readonly NewRecords[],
-  now: number,
+  computedAt: number,
 ): Promise<void> {
   const rows = records.map(({ input, generation, partition, to }) => ({
     pipeline: settings.pipeline,
@@ -123,8 +154,12 @@ export async function noteProgress(
     kafka_generation: generation,
     kafka_partition: partition,
     next_offset: to,
-    computed_at: now,
+    computed_at: computedAt,
   }))
   const columns = ['pipeline', 'panes', 'input', 'kafka_generation', 'kafka_partition', 'next_offset', 'computed_at']
   if (rows.length > 0) await clickhouse.insert('pane_progress', columns, rows)
+}
+
+function laneKey({ input, generation, partition }: Lane): string {
+  return `${input}/${generation}/${partition}`
 }

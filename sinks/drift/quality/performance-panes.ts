@@ -1,6 +1,7 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { inPanesSql, paneSql } from '../panes/pane-time.ts'
 import { sqlText, sqlTime } from '../sql-text.ts'
-import { type PaneSettings, paneOf } from './performance-inputs.ts'
+import type { PaneSettings } from './performance-inputs.ts'
 
 /** Bins of the score, of equal width from 0 to 1. */
 export const SCORE_BINS = 200
@@ -29,12 +30,8 @@ const COUNTED = ['counts', 'positive', 'negative'] as const
 function performancePanesSql(options: PaneSettings, panes: readonly number[]): string {
   const pipeline = sqlText(options.pipeline)
   const { paneMs } = options
-  const first = Math.min(...panes)
-  const last = Math.max(...panes) + paneMs
-  const pane = paneOf(paneMs)
-  const inPanes = `pipeline = ${pipeline} AND role != 'shadow' AND answer != 'fallback'
-      AND event_time >= fromUnixTimestamp64Milli(toInt64(${first}), 'UTC') AND event_time < fromUnixTimestamp64Milli(toInt64(${last}), 'UTC')
-      AND ${pane} IN (${panes.join(', ')})`
+  const pane = paneSql(paneMs)
+  const inPanes = `pipeline = ${pipeline} AND role != 'shadow' AND answer != 'fallback' AND ${inPanesSql(panes, paneMs)}`
   const columns = ['n', ...COUNTED, 'score_sums', ...SUMMED, ...ERRORS]
   return `INSERT INTO performance_panes
   (pipeline, model, model_version, role, segment, pane_seconds, pane, lag_hours, kind, ${columns.join(', ')}, computed_at)

@@ -2,7 +2,8 @@ import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickho
 import type { Clock } from '../../../infra/runtime/clock.ts'
 import type { CompiledMonitor } from '../../../schemas/pipeline/monitor.ts'
 import type { DriftPart } from '../drift-part.ts'
-import { newRecords, noteProgress, touchedPanes } from './performance-inputs.ts'
+import { serverTime } from '../panes/server-time.ts'
+import { newRecords, noteProgress, portionsOf, storedLanes, touchedPanes } from './performance-inputs.ts'
 import { replacePerformancePanes } from './performance-panes.ts'
 import { dueWindows, scoreWindows } from './quality-scores.ts'
 
@@ -10,14 +11,14 @@ export interface QualityDeps {
   readonly pipeline: string
   readonly monitor: CompiledMonitor
   readonly clickhouse: Pick<ClickHouseClient, 'rows' | 'insert' | 'command'>
-  readonly clock: Pick<Clock, 'now'>
+  readonly clock: Pick<Clock, 'monotonic'>
   /** Records of a partition in one round. */
   readonly maxRecords?: number
 }
 
 const MAX_RECORDS = 200_000
-/** Panes in one statement: each has histograms by lag, segment and version. */
-const PANES_AT_ONCE = 100
+/** A partition that is new is looked for so often. */
+const LANES_EVERY_MS = 30_000
 
 /**
  * How good predictions were: panes and scores of whatever predictions, shadows and labels have come since the last round. Progress is noted
@@ -28,20 +29,31 @@ export function createQuality(deps: QualityDeps): DriftPart {
   const { paneMs, windowMs, threshold, minRows } = monitor
   const settings = { pipeline, paneMs, windowMs, threshold, minRows }
 
+  let lanes: Awaited<ReturnType<typeof storedLanes>> = []
+  let lanesAt = Number.NEGATIVE_INFINITY
+
   return {
     name: 'quality',
+    begin() {
+      lanesAt = Number.NEGATIVE_INFINITY
+    },
     async round({ profile, seenUntil, signal }) {
       if (seenUntil === null) return false
-      const records = await newRecords(clickhouse, settings, maxRecords)
-      const panes = await touchedPanes(clickhouse, settings, records)
-      for (let at = 0; at < panes.length; at += PANES_AT_ONCE) {
-        if (signal.aborted) return false
-        await replacePerformancePanes(clickhouse, settings, panes.slice(at, at + PANES_AT_ONCE))
+      if (clock.monotonic() - lanesAt >= LANES_EVERY_MS) {
+        lanes = await storedLanes(clickhouse, pipeline)
+        lanesAt = clock.monotonic()
       }
-      const moment = { profile, seenUntil, now: clock.now() }
+      // before anything is read: what was computed from older rows stands behind
+      const moment = { profile, seenUntil, now: await serverTime(clickhouse) }
+      const records = await newRecords(clickhouse, settings, lanes, maxRecords)
+      const panes = await touchedPanes(clickhouse, settings, records)
+      for (const portion of await portionsOf(clickhouse, settings, panes)) {
+        if (signal.aborted) return false
+        await replacePerformancePanes(clickhouse, settings, portion)
+      }
       const windows = new Set(panes.map((pane) => Math.floor(pane / windowMs) * windowMs))
       await scoreWindows(clickhouse, settings, moment, [...windows])
-      await noteProgress(clickhouse, settings, records, clock.now())
+      await noteProgress(clickhouse, settings, records, moment.now)
       const due = await dueWindows(clickhouse, settings, moment)
       await scoreWindows(clickhouse, settings, moment, due)
       return records.some(({ behind }) => behind > 0) || due.length > 0
