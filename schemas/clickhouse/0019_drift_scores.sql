@@ -17,7 +17,10 @@ CREATE TABLE IF NOT EXISTS drift_scores
     -- what the metric reaches without any drift, in 95 of 100 windows of this size
     noise_floor   Float64,
     threshold     Float64,
+    -- of the metric's test, and after the correction: psi, js, hellinger, tvd, linf and chi2 share the chi-square test (of bins with enough
+    -- records), ks and w1 that of Kolmogorov and Smirnov
     p_value       Nullable(Float64),
+    p_adjusted    Nullable(Float64),
     drift         Bool,
     n_reference   UInt64,
     n             UInt64,

@@ -191,7 +191,7 @@ const DRIFT: readonly Column[] = [
   ['drift', 'Bool', 'Above the threshold, and no chance after the correction over all that was tested'],
   ['status', 'String', 'ok or insufficient_data'],
   ['p_value', 'Nullable(Float64)', 'Of the metric’s test'],
-  ['p_adjusted', 'Nullable(Float64)', 'The same after the correction', "toFloat64OrNull(t.params['p_adjusted'])"],
+  ['p_adjusted', 'Nullable(Float64)', 'The same after the correction'],
   ['n', 'UInt64', 'Predictions that were counted'],
   ['n_reference', 'UInt64', 'Rows of the reference that were counted'],
   CLOSED,

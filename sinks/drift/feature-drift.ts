@@ -17,7 +17,7 @@ export interface FeatureDriftDeps {
   /** Digest of the features that the pipeline computes now. */
   readonly featureSet: string
   readonly monitor: Pick<CompiledMonitor, 'paneMs' | 'windowMs' | 'minRows'>
-  readonly clickhouse: Pick<ClickHouseClient, 'rows' | 'command' | 'insert'>
+  readonly clickhouse: Pick<ClickHouseClient, 'rows' | 'command' | 'insert' | 'insertBody'>
   readonly clock: Pick<Clock, 'monotonic'>
   readonly instruments: Pick<DriftInstruments, 'computed' | 'scored' | 'differ' | 'otherFeatures'>
 }

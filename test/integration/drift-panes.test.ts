@@ -191,7 +191,9 @@ test('panes of another width, and of another profile, are never added to these',
 })
 
 /** The client, cut off before or after a statement that changes something, where `isCut` says so. */
-function cutOff(isCut: (when: 'before' | 'after') => boolean): Pick<ClickHouseClient, 'rows' | 'command' | 'insert'> {
+function cutOff(
+  isCut: (when: 'before' | 'after') => boolean,
+): Pick<ClickHouseClient, 'rows' | 'command' | 'insert' | 'insertBody'> {
   const guarded =
     <A extends unknown[]>(call: (...parameters: A) => Promise<void>) =>
     async (...parameters: A): Promise<void> => {
@@ -199,7 +201,12 @@ function cutOff(isCut: (when: 'before' | 'after') => boolean): Pick<ClickHouseCl
       await call(...parameters)
       if (isCut('after')) throw new Error('cut off')
     }
-  return { rows: clickhouse.rows, command: guarded(clickhouse.command), insert: guarded(clickhouse.insert) }
+  return {
+    rows: clickhouse.rows,
+    command: guarded(clickhouse.command),
+    insert: guarded(clickhouse.insert),
+    insertBody: guarded(clickhouse.insertBody),
+  }
 }
 
 async function scoresOf({ pipeline, profile }: ReturnType<typeof entryOf>) {

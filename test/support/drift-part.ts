@@ -9,7 +9,7 @@ import { manualClock } from './manual-clock.ts'
 
 /** The part that makes panes and scores, on a database, with what it said. */
 export function driftPart(
-  clickhouse: Pick<ClickHouseClient, 'rows' | 'command' | 'insert'>,
+  clickhouse: Pick<ClickHouseClient, 'rows' | 'command' | 'insert' | 'insertBody'>,
   profile: ProfileEntry,
   monitor: Pick<CompiledMonitor, 'paneMs' | 'windowMs' | 'minRows'> = MONITOR,
 ) {

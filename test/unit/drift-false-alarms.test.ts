@@ -19,7 +19,9 @@ test.each([500, 1_500])(
       const random = seededRandom(1_000 + window)
       const drawn = Array.from({ length: rows }, () => ({ ...usual(random), segment: random.pick(['EWR', 'JFK']) }))
       const { subjects, moments } = windowsOf(content, drawn, scorer.weights ?? [])
-      const scores = scorer.score(subjects, moments)
+      const scores = scorer
+        .score(subjects, moments)
+        .flatMap((each) => each.scores.map((score) => ({ ...each, ...score })))
       tested += scores.filter(({ adjusted }) => adjusted !== null).length
       const flags = scores.filter(({ drift }) => drift)
       if (flags.length > 0) flagged.push(flags.map(({ feature, segment, metric }) => `${feature} ${segment} ${metric}`))

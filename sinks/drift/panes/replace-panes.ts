@@ -1,5 +1,5 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
-import type { ReferenceProfile } from '../../../schemas/control/profiles.ts'
+import type { ReferenceMoments, ReferenceProfile } from '../../../schemas/control/profiles.ts'
 import { countsSql, type PredictionColumns, productSumsSql, standardisedSql } from '../profiles/count-index.ts'
 import { sqlText } from '../sql-text.ts'
 import type { PanesName } from './pane-progress.ts'
@@ -34,11 +34,15 @@ export async function replacePanes(
   computedAt: number,
 ): Promise<void> {
   if (panes.length === 0) return
-  await clickhouse.command(featurePanesSql(of, panes, computedAt))
-  await clickhouse.command(emptiedSql('feature_panes', of, panes, computedAt))
-  if (of.content.moments === null) return
-  await clickhouse.command(momentPanesSql(of, panes, computedAt))
-  await clickhouse.command(emptiedSql('moment_panes', of, panes, computedAt))
+  const replace = async (table: 'feature_panes' | 'moment_panes', sql: string): Promise<void> => {
+    await clickhouse.command(sql)
+    await clickhouse.command(emptiedSql(table, of, panes, computedAt))
+  }
+  const { moments } = of.content
+  await Promise.all([
+    replace('feature_panes', featurePanesSql(of, panes, computedAt)),
+    moments === null ? null : replace('moment_panes', momentPanesSql(of, moments, panes, computedAt)),
+  ])
 }
 
 function featurePanesSql(of: PanesOf, panes: readonly number[], computedAt: number): string {
@@ -65,10 +69,8 @@ ARRAY JOIN
 ${SETTINGS}`
 }
 
-function momentPanesSql(of: PanesOf, panes: readonly number[], computedAt: number): string {
-  const { subjects, moments } = of.content
-  if (moments === null) throw new RangeError('a profile without moments has no panes of them')
-  const columns = standardisedSql({ subjects, moments }, COLUMNS)
+function momentPanesSql(of: PanesOf, moments: ReferenceMoments, panes: readonly number[], computedAt: number): string {
+  const columns = standardisedSql({ subjects: of.content.subjects, moments }, COLUMNS)
   const names = columns.map((_, index) => `x${index}`)
   return `INSERT INTO moment_panes
   (pipeline, profile, model_version, role, segment, pane_seconds, pane, n, products, computed_at)

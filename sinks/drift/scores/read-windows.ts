@@ -36,6 +36,9 @@ export interface WindowsOf extends PanesName {
   readonly windowMs: number
 }
 
+/** Panes are partitioned by their time, so versions of one lie together. */
+const SETTINGS = 'SETTINGS do_not_merge_across_partitions_select_final = 1'
+
 /** Counts of these windows (starts, ascending). */
 export async function readSubjectWindows(
   clickhouse: Pick<ClickHouseClient, 'rows'>,
@@ -46,7 +49,7 @@ export async function readSubjectWindows(
     `SELECT model_version AS version, role, segment, subject, position, ${windowSql(of)} AS window,
        toFloat64(sum(n)) AS n, arrayMap(c -> toFloat64(c), sumForEach(counts)) AS counts
      FROM feature_panes FINAL WHERE ${rowsSql(of, windows)}
-     GROUP BY version, role, segment, subject, position, window`,
+     GROUP BY version, role, segment, subject, position, window ${SETTINGS}`,
   )
 }
 
@@ -67,7 +70,7 @@ export async function readMomentWindows(
          arrayDotProduct(products, CAST([${weights.join(', ')}], 'Array(Float64)')) AS r_
        FROM moment_panes FINAL WHERE ${rowsSql(of, windows)} AND n > 0 AND length(products) = ${weights.length}
      )
-     GROUP BY version, role, segment, window`,
+     GROUP BY version, role, segment, window ${SETTINGS}`,
   )
 }
 

@@ -46,7 +46,11 @@ interface ReferenceNoise {
   readonly tvd: NoiseShape
   readonly linf: NoiseShape
   readonly w1: NoiseShape
+  /** Null for values, which have no order. */
+  readonly scale: Scale | null
 }
+
+type Scale = Parameters<typeof binnedWasserstein>[2]
 
 const NONE: readonly number[] = []
 /** z of a two-sided 95 %. */
@@ -59,10 +63,12 @@ export function createSubjectScorer(minRows: number) {
   function noiseOf(profile: SubjectProfile, counts: Counts, present: Counts): ReferenceNoise {
     let noise = noises.get(counts)
     if (noise === undefined) {
+      const scale = profile.kind === 'numeric' ? scaleOf(profile) : null
       noise = {
+        scale,
         tvd: totalVariationNoise(present),
         linf: lInfinityNoise(present),
-        w1: profile.kind === 'numeric' ? wassersteinNoise(present, scaleOf(profile)) : { mean: 0, q95: 0 },
+        w1: scale === null ? { mean: 0, q95: 0 } : wassersteinNoise(present, scale),
       }
       noises.set(counts, noise)
     }
@@ -83,16 +89,19 @@ export function createSubjectScorer(minRows: number) {
     const k = r.reduce((occupied, count, bin) => occupied + (count + c[bin]! > 0 ? 1 : 0), 0)
     const effective = 1 / (1 / nReference + 1 / n)
     const distribution = { test: 'distribution', pValue: isEnough ? chi2.pValue : null, n, nReference } as const
-    const noise = n > 0 && nReference > 0 ? noiseOf(profile, reference, r) : null
-    const scaled = (kind: keyof ReferenceNoise): number =>
-      noise === null ? Number.NaN : scaledNoise(noise[kind], nReference, n).q95
+    const noise = noiseOf(profile, reference, r)
+    const scaled = (kind: 'tvd' | 'linf' | 'w1'): number => scaledNoise(noise[kind], nReference, n).q95
     const score = (metric: keyof typeof PRACTICAL, value: number, noiseFloor: number): MetricScore => ({
       ...{ metric, value, noiseFloor, threshold: Math.max(PRACTICAL[metric], noiseFloor) },
       ...{ ...distribution, contributions: NONE },
     })
     const chi2Floor = chiSquareNoise(pooled.reference.length).q95
     const scores: MetricScore[] = [
-      { ...score('psi', psi.value, psiNoiseOfReference(r, n).q95), contributions: psi.contributions },
+      {
+        // smoothing alone would make a distance of nothing
+        ...score('psi', n > 0 && nReference > 0 ? psi.value : Number.NaN, psiNoiseOfReference(r, n).q95),
+        contributions: psi.contributions,
+      },
       score('js', jensenShannonDistance(r, c), jensenShannonNoise(nReference, n, k).q95),
       score('hellinger', hellingerDistance(r, c), hellingerNoise(nReference, n, k).q95),
       score('tvd', totalVariation(r, c), scaled('tvd')),
@@ -106,12 +115,12 @@ export function createSubjectScorer(minRows: number) {
         ...{ ...distribution, contributions: NONE },
       },
     ]
-    if (profile.kind === 'values') return scores
+    if (noise.scale === null) return scores
     const distance = binnedKolmogorovSmirnov(r, c)
     const order = { test: 'order', pValue: isEnough ? kolmogorovPValue(distance, nReference, n) : null } as const
     scores.push(
       { ...score('ks', distance, kolmogorovNoise(nReference, n).q95), ...order },
-      { ...score('w1', binnedWasserstein(r, c, scaleOf(profile)), scaled('w1')), ...order },
+      { ...score('w1', binnedWasserstein(r, c, noise.scale), scaled('w1')), ...order },
     )
     return scores
   }
@@ -153,6 +162,6 @@ interface RateCounts {
   readonly unseen: number
 }
 
-function scaleOf({ lo, width, bins, std }: Extract<SubjectProfile, { kind: 'numeric' }>) {
+function scaleOf({ lo, width, bins, std }: Extract<SubjectProfile, { kind: 'numeric' }>): Scale {
   return { edges: Array.from({ length: bins + 1 }, (_, edge) => lo + edge * width), sigma: std }
 }

@@ -5,8 +5,8 @@ import type { MomentWindow, SubjectWindow } from './read-windows.ts'
 import { createSubjectScorer, type MetricScore } from './score-subject.ts'
 import { createStructureScorer, type StructureScore } from './structure.ts'
 
-/** A score, with what it stands for. */
-export interface WindowScore extends MetricScore {
+/** What was scored in one window: a feature, the score, or all features together ('*'). */
+export interface ScoredSubject {
   readonly version: string
   readonly role: string
   readonly segment: string
@@ -14,12 +14,15 @@ export interface WindowScore extends MetricScore {
   readonly window: number
   readonly feature: string
   readonly subject: 'feature' | 'score'
-  /** True = there was enough to say something. */
-  readonly isKnown: boolean
-  readonly drift: boolean
-  /** Adjusted for everything that was tested in the window; null = not tested. */
-  readonly adjusted: number | null
   readonly params: Readonly<Record<string, string>>
+  readonly scores: readonly JudgedScore[]
+}
+
+/** A score after the correction. */
+export interface JudgedScore extends MetricScore {
+  /** p-value, adjusted for everything that was tested in the window; null = not tested, because there is too little. */
+  readonly adjusted: number | null
+  readonly drift: boolean
 }
 
 export interface WindowScorer {
@@ -29,12 +32,15 @@ export interface WindowScorer {
    * All scores of these windows. p-values are corrected over the features, segments and tests of one window, version and role: of its flags
    * at most one in twenty is a false alarm on average, and if nothing has drifted at most one window in twenty has any.
    */
-  score(subjects: readonly SubjectWindow[], moments: readonly MomentWindow[]): readonly WindowScore[]
+  score(subjects: readonly SubjectWindow[], moments: readonly MomentWindow[]): readonly ScoredSubject[]
 }
 
 const ALL = '*'
 
-type Scored = Omit<WindowScore, 'drift' | 'adjusted'>
+/** Before the correction. */
+interface Measured extends Omit<ScoredSubject, 'scores'> {
+  readonly scores: readonly MetricScore[]
+}
 
 export function createWindowScorer(content: ReferenceProfile, minRows: number): WindowScorer {
   const subjectScorer = createSubjectScorer(minRows)
@@ -49,24 +55,19 @@ export function createWindowScorer(content: ReferenceProfile, minRows: number): 
     return segments.get(segment)?.counts[place] ?? none[place] ?? []
   }
 
-  function ofSubject(row: SubjectWindow): readonly Scored[] {
+  function ofSubject(row: SubjectWindow): Measured | null {
     const place = places.get(placeKey(row))
     const profile = place === undefined ? undefined : content.subjects[place]
-    if (profile === undefined || place === undefined) return []
+    if (profile === undefined || place === undefined) return null
     const { version, role, segment, window } = row
     // a pane that was emptied has no counts
     const current = row.counts.length === 0 ? (none[place] ?? []) : row.counts
-    const key = { version, role, segment, window, feature: profile.name, subject: row.subject }
-    return subjectScorer.score(profile, { reference: referenceCounts(segment, place), current }).map((score) => ({
-      ...key,
-      ...score,
-      isKnown: score.pValue !== null,
-      params: SUBJECT_PARAMS[score.test],
-    }))
+    const scores = subjectScorer.score(profile, { reference: referenceCounts(segment, place), current })
+    return { version, role, segment, window, feature: profile.name, subject: row.subject, params: NO_PARAMS, scores }
   }
 
-  function ofMoments(row: MomentWindow): readonly Scored[] {
-    if (structure === null || content.moments === null) return []
+  function ofMoments(row: MomentWindow): Measured | null {
+    if (structure === null || content.moments === null) return null
     const { version, role, segment, window } = row
     const own = segments.get(segment)
     const reference =
@@ -75,12 +76,11 @@ export function createWindowScorer(content: ReferenceProfile, minRows: number): 
         : { products: own?.products ?? noProducts, rows: own !== undefined && own.products.length > 0 ? own.rows : 0 }
     const score = structure.score(row, reference)
     const key = { version, role, segment, window, feature: ALL, subject: 'feature' } as const
-    return [{ ...key, ...score, isKnown: score.pValue !== null, params: structureParams(score) }]
+    return { ...key, params: structureParams(score), scores: [score] }
   }
 
   function structureParams({ error, referenceError }: StructureScore): Record<string, string> {
     return {
-      test: 'structure',
       error: String(error),
       reference_error: String(referenceError),
       components: String(structure?.components),
@@ -94,40 +94,40 @@ export function createWindowScorer(content: ReferenceProfile, minRows: number): 
   return {
     weights: structure?.weights ?? null,
     score(subjects, moments) {
-      return corrected([...subjects.flatMap(ofSubject), ...moments.flatMap(ofMoments)])
+      const measured = [...subjects.map(ofSubject), ...moments.map(ofMoments)]
+      return corrected(measured.filter((each) => each !== null))
     },
   }
 }
 
-const SUBJECT_PARAMS = {
-  distribution: { test: 'chi_square', smoothing: 'jeffreys' },
-  order: { test: 'kolmogorov_smirnov' },
-  missing: { test: 'rates' },
-  unseen: { test: 'rates' },
-  structure: {},
-} as const
+const NO_PARAMS = {}
 
-/** Metrics that share a test are one hypothesis. */
-function corrected(scores: readonly Scored[]): readonly WindowScore[] {
-  const families = new Map<string, Map<string, number>>()
-  const familyOf = ({ window, role, version }: Scored): string => `${window}/${role}/${version}`
-  const testOf = ({ subject, feature, segment, test }: Scored): string => `${subject}/${test}/${feature}/${segment}`
-  for (const score of scores) {
-    if (score.pValue === null) continue
-    const family = families.get(familyOf(score)) ?? new Map<string, number>()
-    families.set(familyOf(score), family)
-    family.set(testOf(score), score.pValue)
-  }
+/** Metrics of a subject that share a test are one hypothesis. */
+function corrected(measured: readonly Measured[]): readonly ScoredSubject[] {
+  const families = new Map<string, number[]>()
+  const judged = measured.map((subject) => {
+    const name = `${subject.window}/${subject.role}/${subject.version}`
+    const family = families.get(name) ?? []
+    families.set(name, family)
+    // where in the family the p-value of each score is; -1 = not tested
+    const places: number[] = []
+    for (const [at, { test, pValue }] of subject.scores.entries()) {
+      const first = subject.scores.findIndex((score) => score.test === test)
+      places.push(pValue === null ? -1 : first < at ? places[first]! : family.push(pValue) - 1)
+    }
+    return { subject, name, places }
+  })
   const adjusted = new Map(
-    [...families].map(([name, tests]) => {
-      const { adjusted: values } = benjaminiHochberg([...tests.values()], FALSE_DISCOVERY_RATE)
-      return [name, new Map([...tests.keys()].map((test, at) => [test, values[at]!]))]
-    }),
+    [...families].map(([name, family]) => [name, benjaminiHochberg(family, FALSE_DISCOVERY_RATE).adjusted]),
   )
-  return scores.map((score) => {
-    const value = score.pValue === null ? null : (adjusted.get(familyOf(score))?.get(testOf(score)) ?? null)
-    const drift = value !== null && value <= FALSE_DISCOVERY_RATE && score.value > score.threshold
-    return { ...score, adjusted: value, drift }
+  return judged.map(({ subject, name, places }) => {
+    const values = adjusted.get(name) ?? []
+    const scores = subject.scores.map((score, at): JudgedScore => {
+      const value = values[places[at]!] ?? null
+      const drift = value !== null && value <= FALSE_DISCOVERY_RATE && score.value > score.threshold
+      return { ...score, adjusted: value, drift }
+    })
+    return { ...subject, scores }
   })
 }
 

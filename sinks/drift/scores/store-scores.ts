@@ -2,18 +2,18 @@ import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickho
 import { serverTime } from '../panes/server-time.ts'
 import { sqlText } from '../sql-text.ts'
 import { readMomentWindows, readSubjectWindows, type WindowsOf } from './read-windows.ts'
-import type { WindowScore, WindowScorer } from './score-windows.ts'
+import type { ScoredSubject, WindowScorer } from './score-windows.ts'
 
 const COLUMNS =
   `pipeline profile model_version role feature subject segment metric window_start window_end status value noise_floor threshold
-  p_value drift n_reference n contributions closed params computed_at`.split(/\s+/)
+  p_value p_adjusted drift n_reference n contributions closed params computed_at`.split(/\s+/)
 
 /**
  * Scores these windows (starts, ascending) from their panes and replaces what was said of them. Of two computations the one that began to
  * read later stays, so it may be done twice at once. Resolves with how many scores there are.
  */
 export async function storeScores(
-  clickhouse: Pick<ClickHouseClient, 'rows' | 'insert'>,
+  clickhouse: Pick<ClickHouseClient, 'rows' | 'insertBody'>,
   of: WindowsOf,
   scorer: WindowScorer,
   windows: readonly { readonly start: number; readonly closed: boolean }[],
@@ -21,30 +21,41 @@ export async function storeScores(
   if (windows.length === 0) return 0
   const starts = windows.map(({ start }) => start)
   const computedAt = await serverTime(clickhouse)
-  const subjects = await readSubjectWindows(clickhouse, of, starts)
-  const moments = scorer.weights === null ? [] : await readMomentWindows(clickhouse, of, starts, scorer.weights)
-  const scores = scorer.score(subjects, moments)
+  const [subjects, moments] = await Promise.all([
+    readSubjectWindows(clickhouse, of, starts),
+    scorer.weights === null ? [] : readMomentWindows(clickhouse, of, starts, scorer.weights),
+  ])
   const closed = new Set(windows.filter((window) => window.closed).map(({ start }) => start))
-  const rows = scores.map((score) => scoreRow(of, score, closed.has(score.window), computedAt))
-  await clickhouse.insert('drift_scores', COLUMNS, rows)
-  return rows.length
+  const lines = scorer
+    .score(subjects, moments)
+    .flatMap((scored) => scoreLines(of, scored, closed.has(scored.window), computedAt))
+  await clickhouse.insertBody('drift_scores', COLUMNS, Buffer.from(lines.join('\n')))
+  return lines.length
 }
 
-function scoreRow({ pipeline, profile, windowMs }: WindowsOf, score: WindowScore, closed: boolean, computedAt: number) {
-  const { pValue, adjusted } = score
-  return {
-    ...{ pipeline, profile, model_version: score.version, role: score.role, feature: score.feature },
-    ...{ subject: score.subject, segment: score.segment, metric: score.metric },
-    window_start: score.window / 1_000,
-    window_end: (score.window + windowMs) / 1_000,
-    status: score.isKnown ? 'ok' : 'insufficient_data',
-    ...{ value: score.value, noise_floor: score.noiseFloor, threshold: score.threshold },
-    ...{ p_value: pValue, drift: score.drift, n_reference: score.nReference, n: score.n },
-    contributions: Array.from(score.contributions),
-    closed,
-    params: adjusted === null ? score.params : { ...score.params, p_adjusted: String(adjusted) },
-    computed_at: computedAt,
-  }
+/** Rows as `insertBody` takes them: what a subject's scores have in common is written once. */
+function scoreLines(
+  { pipeline, profile, windowMs }: WindowsOf,
+  { version, role, segment, window, feature, subject, params, scores }: ScoredSubject,
+  closed: boolean,
+  computedAt: number,
+): string[] {
+  const same = JSON.stringify({
+    ...{ pipeline, profile, model_version: version, role, feature, subject, segment, closed, params },
+    ...{ window_start: window / 1_000, window_end: (window + windowMs) / 1_000, computed_at: computedAt },
+  }).slice(0, -1)
+  return scores.map((score) => {
+    const { metric, pValue, adjusted, value, noiseFloor, threshold, drift, n, nReference, contributions } = score
+    return `${same},"metric":"${metric}","status":"${pValue === null ? 'insufficient_data' : 'ok'}","value":${number(value)},\
+"noise_floor":${number(noiseFloor)},"threshold":${number(threshold)},"p_value":${pValue === null ? 'null' : number(pValue)},\
+"p_adjusted":${adjusted === null ? 'null' : number(adjusted)},"drift":${drift},"n":${n},"n_reference":${nReference},\
+"contributions":[${Array.from(contributions, number).join(',')}]}`
+  })
+}
+
+/** JSON has no NaN and no infinity: they travel as text. */
+function number(value: number): string {
+  return Number.isFinite(value) ? String(value) : `"${value}"`
 }
 
 /** Windows with panes that are newer than their scores, or that have no scores. Starts, ascending. */
