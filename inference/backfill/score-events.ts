@@ -21,7 +21,7 @@ export interface EventSource {
 }
 
 /** The group in whose name a run keeps its position; nobody is a member. */
-export function backfillGroup({ pipeline, run }: { readonly pipeline: string; readonly run: string }): string {
+function backfillGroup({ pipeline, run }: { readonly pipeline: string; readonly run: string }): string {
   return `millrace.${pipeline}.backfill.${run}`
 }
 
