@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS drift_scores
     contributions Array(Float32)      CODEC(ZSTD(1)),
     -- the window is over: nothing but late records will change it
     closed        Bool,
+    -- threshold_by: what decided the threshold: practical, noise_floor, or reference_windows (how far windows of the reference lie from it)
     params        Map(LowCardinality(String), String),
     computed_at   DateTime64(3, 'UTC')
 )

@@ -33,7 +33,32 @@ export interface ReferenceProfile {
   readonly moments: ReferenceMoments | null
   /** Null when the reference has no labels: then nothing can be said of quality before labels come. */
   readonly calibration: Calibration | null
+  /** How far the reference's own windows lie from it; null (or absent) when its rows have no times, or fill fewer than four windows. */
+  readonly windows?: ReferenceWindows | null
 }
+
+/**
+ * Of the windows that the reference has the whole time of, aligned as those that are scored: each compared with the reference without it. Windows of one reference
+ * differ by more than chance, because a week is not drawn from a quarter at random: what they show of themselves is no drift.
+ */
+export interface ReferenceWindows {
+  readonly windowMs: number
+  /** A window with fewer rows is not among them; of very many windows not all are. */
+  readonly minRows: number
+  /** '*' (all rows) first, then those of `segments`, in their order. */
+  readonly segments: readonly SegmentSpread[]
+}
+
+export interface SegmentSpread {
+  readonly segment: string
+  /** Of each of the profile's subjects, in their order: by metric. Of χ², of its value per effective row, 1 / (1/n + 1/m). */
+  readonly subjects: readonly Readonly<Record<string, Spread>>[]
+  /** Of the reconstruction error's change; null without moments. */
+  readonly structure: Spread | null
+}
+
+/** Mean, standard deviation (ddof 0) and largest of a metric over so many windows, at least four. */
+export type Spread = readonly [windows: number, mean: number, std: number, largest: number]
 
 export interface SegmentProfile {
   readonly segment: string

@@ -24,6 +24,7 @@ interface CreateModule {
             readonly score: string | null
             readonly label: string | null
             readonly segment: string | null
+            readonly time: string | null
           }
     },
     env: NodeJS.ProcessEnv,
@@ -46,12 +47,15 @@ interface CreateFlags extends By {
   readonly score?: string
   readonly label?: string
   readonly segment?: string
+  readonly time?: string
   readonly name?: string
   readonly accept?: true
 }
 
 const DIGEST_SHOWN = 12
 const TOP_SHOWN = 3
+const HOUR_MS = 3_600_000
+const DAY_HOURS = 24
 
 const changes = (): Promise<ChangeModule> => loadStageModule<ChangeModule>('sinks/commands/profile-change')
 
@@ -70,6 +74,7 @@ export function register(program: Command): void {
     .option('--score <column>', 'of the file, with the score')
     .option('--label <column>', 'of the file, with the truth')
     .option('--segment <column>', 'of the file, with the segment')
+    .option('--time <column>', 'of the file, with the time of the event: how its own windows differ is no drift')
     .option('--name <profile>', 'its name (default: the next number)')
     .option('--accept', 'accept it at once')
     .action(async (folder: string, flags: CreateFlags) => {
@@ -128,12 +133,14 @@ async function accept(log: ControlLog, name: string, by: By): Promise<void> {
 }
 
 function referenceOf(flags: CreateFlags): Parameters<CreateModule['createProfile']>[1]['reference'] {
-  const { from, to, file, modelVersion, score, label, segment } = flags
-  const ofFile = [score, label, segment].some((column) => column !== undefined)
+  const { from, to, file, modelVersion, score, label, segment, time: at } = flags
+  const ofFile = [score, label, segment, at].some((column) => column !== undefined)
   const ofWindow = [from, to, modelVersion].some((each) => each !== undefined)
   if (file !== undefined && ofWindow) throw fatal('invalid_option', '--from, --to, --model-version are of predictions')
-  if (file !== undefined) return { file, score: score ?? null, label: label ?? null, segment: segment ?? null }
-  if (ofFile) throw fatal('invalid_option', '--score, --label, --segment are of a --file')
+  if (file !== undefined) {
+    return { file, score: score ?? null, label: label ?? null, segment: segment ?? null, time: at ?? null }
+  }
+  if (ofFile) throw fatal('invalid_option', '--score, --label, --segment, --time are of a --file')
   if (from === undefined || to === undefined || from >= to) {
     throw fatal('invalid_option', 'either --file or --from and a later --to is needed')
   }
@@ -187,12 +194,19 @@ function linesOf({ entry, actor, reason, at, labels }: ReturnType<ChangeModule['
     `model        ${content.model}, feature set ${content.featureSet}`,
     `segments     ${segments?.map((each) => `${each.segment} (${each.rows})`).join(', ') || 'none'}`,
     `moments      ${moments === null ? 'none' : `of ${moments.positions.length} features`}`,
+    `windows      ${windowsText(content.windows)}`,
     `calibration  ${calibration === null ? 'none: the reference has no labels' : `${calibration.scores.length} knots`}`,
     `by           ${actor} at ${new Date(at).toISOString()}${reason === '' ? '' : `: ${reason}`}`,
     ...subjects.map(
       (subject, index) => `  ${subject.name.padEnd(width)}  ${subjectText(subject, rows, labels[index] ?? [])}`,
     ),
   ]
+}
+
+function windowsText(windows: ReferenceProfile['windows']): string {
+  if (windows == null) return 'none: nothing is known of how the reference itself varies'
+  const hours = windows.windowMs / HOUR_MS
+  return `of ${hours < DAY_HOURS ? `${hours} h` : `${hours / DAY_HOURS} d`}, with at least ${windows.minRows} rows`
 }
 
 function subjectText(subject: SubjectProfile, rows: number, labels: readonly string[]): string {

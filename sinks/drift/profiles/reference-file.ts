@@ -16,6 +16,8 @@ export interface ReferenceFile {
   readonly score: string | null
   readonly label: string | null
   readonly segment: string | null
+  /** A timestamp, or epoch ms; absent = none. */
+  readonly time?: string | null
 }
 
 type FileFormat = 'Parquet' | 'Avro' | 'JSON'
@@ -59,11 +61,11 @@ export async function copyFile(
   reference: ReferenceFile,
   table: string,
 ): Promise<ReferenceRows> {
-  const { file, score, label, segment } = reference
+  const { file, score, label, segment, time = null } = reference
   const format = await formatOf(file)
   if (format === 'JSON') throw fatal('reference_unreadable', `${file} is a profile, not rows`)
   const types = format === 'Avro' ? await avroFieldTypes(file) : null
-  const names = [...features.map(({ name }) => name), ...[score, label, segment].filter((name) => name !== null)]
+  const names = [...features.map(({ name }) => name), ...[score, label, segment, time].filter((name) => name !== null)]
   const repeated = names.find((name, index) => names.indexOf(name) < index)
   if (repeated !== undefined) throw fatal('invalid_option', `the column ${repeated} is asked for twice`)
   const texts = new Set([...features.flatMap((f) => (f.kind === 'category' ? [f.name] : [])), segment])
@@ -73,17 +75,21 @@ export async function copyFile(
     return { name, column: `c${index}`, type: isText ? ('text' as const) : ('number' as const) }
   })
   const of = (name: string | null): (typeof columns)[number] | undefined => columns.find((each) => each.name === name)
-  const ddl = columns.map(({ name, type }) => `${quoted(name)} Nullable(${type === 'text' ? 'String' : 'Float64'})`)
+  const ddl = columns.map(({ name, type }) => {
+    const stored = name === time ? `DateTime64(3, 'UTC')` : type === 'text' ? 'String' : 'Float64'
+    return `${quoted(name)} Nullable(${stored})`
+  })
   return await withScratchTable(clickhouse, ddl.join(', '), async (raw) => {
     await clickhouse.insertFile(raw, names, format, createReadStream(file))
     const values = features.map((feature) => featureSql(feature, of(feature.name)?.type ?? 'number'))
     const number = (name: string | null): string => (name === null ? 'nan' : `ifNull(${quoted(name)}, nan)`)
     const text = segment === null ? `''` : `ifNull(toString(${quoted(segment)}), '')`
+    const at = time === null ? 'nan' : `ifNull(toFloat64(toUnixTimestamp64Milli(${quoted(time)})), nan)`
     await clickhouse.command(
-      `INSERT INTO ${table} (features, score, label, segment)
-       SELECT [${values.join(', ')}], toFloat32(${number(score)}), ${number(label)}, ${text} FROM ${raw}`,
+      `INSERT INTO ${table} (features, score, label, segment, at)
+       SELECT [${values.join(', ')}], toFloat32(${number(score)}), ${number(label)}, ${text}, ${at} FROM ${raw}`,
     )
-    return { table, hasScore: score !== null }
+    return { table, hasScore: score !== null, hasTimes: time !== null }
   })
 }
 

@@ -5,11 +5,13 @@ import { sqlText } from '../sql-text.ts'
 
 /**
  * The rows of a reference in a table of their own, so that everything that a profile says is of the very same rows, whatever is stored
- * meanwhile. Columns: features Array(Float32), score Float32 (NaN = none), label Float64 (NaN = none), segment String.
+ * meanwhile. Columns: features Array(Float32), score Float32 (NaN = none), label Float64 (NaN = none), segment String,
+ * at Float64 (event time, epoch ms, NaN = none).
  */
 export interface ReferenceRows {
   readonly table: string
   readonly hasScore: boolean
+  readonly hasTimes: boolean
 }
 
 /** A window of the pipeline's predictions; times are epoch ms, from ≤ event time < to. */
@@ -42,7 +44,7 @@ export async function withScratchTable<T>(
   }
 }
 
-export const REFERENCE_COLUMNS = 'features Array(Float32), score Float32, label Float64, segment String'
+export const REFERENCE_COLUMNS = 'features Array(Float32), score Float32, label Float64, segment String, at Float64'
 
 /** Fills the table with what was answered in the window for the pipeline's feature set, each event once, with its label where it came. What a fallback answered is no score of the model. */
 export async function copyPredictions(
@@ -61,14 +63,14 @@ export async function copyPredictions(
     ...(modelVersion === null ? [] : [`model_version = ${sqlText(modelVersion)}`]),
   ].join(' AND ')
   await clickhouse.command(`
-    INSERT INTO ${table} (features, score, label, segment)
-    SELECT p.features, p.model_score, if(l.known = 1, l.value, nan), p.segment
-    FROM (SELECT tenant, event_id, features, if(answer = 'fallback', nan, score) AS model_score, segment FROM predictions FINAL WHERE ${where}) AS p
+    INSERT INTO ${table} (features, score, label, segment, at)
+    SELECT p.features, p.model_score, if(l.known = 1, l.value, nan), p.segment, toFloat64(toUnixTimestamp64Milli(p.event_time))
+    FROM (SELECT tenant, event_id, event_time, features, if(answer = 'fallback', nan, score) AS model_score, segment FROM predictions FINAL WHERE ${where}) AS p
     LEFT JOIN (
       SELECT tenant, event_id, value, 1 AS known FROM labels FINAL
       WHERE ${pipeline} AND kind IN ('boolean', 'number')
         AND (tenant, event_id) IN (SELECT tenant, event_id FROM predictions WHERE ${where})
     ) AS l ON p.tenant = l.tenant AND p.event_id = l.event_id
     SETTINGS do_not_merge_across_partitions_select_final = 1, join_use_nulls = 0`)
-  return { table, hasScore: true }
+  return { table, hasScore: true, hasTimes: true }
 }

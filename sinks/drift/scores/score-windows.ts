@@ -1,8 +1,9 @@
 import type { ReferenceProfile, SubjectProfile } from '../../../schemas/control/profiles.ts'
 import { benjaminiHochberg } from '../statistics/benjamini-hochberg.ts'
+import { ownSpreads, type ThresholdScore } from './own-spread.ts'
 import { FALSE_DISCOVERY_RATE } from './practical-thresholds.ts'
 import type { MomentWindow, SubjectWindow } from './read-windows.ts'
-import { createSubjectScorer, type MetricScore } from './score-subject.ts'
+import { createSubjectScorer } from './score-subject.ts'
 import { createStructureScorer, type StructureScore } from './structure.ts'
 
 /** What was scored in one window: a feature, the score, or all features together ('*'). */
@@ -19,7 +20,7 @@ export interface ScoredSubject {
 }
 
 /** A score after the correction. */
-export interface JudgedScore extends MetricScore {
+export interface JudgedScore extends ThresholdScore {
   /** p-value, adjusted for everything that was tested in the window; null = not tested, because there is too little. */
   readonly adjusted: number | null
   readonly drift: boolean
@@ -39,11 +40,12 @@ const ALL = '*'
 
 /** Before the correction. */
 interface Measured extends Omit<ScoredSubject, 'scores'> {
-  readonly scores: readonly MetricScore[]
+  readonly scores: readonly ThresholdScore[]
 }
 
 export function createWindowScorer(content: ReferenceProfile, minRows: number): WindowScorer {
   const subjectScorer = createSubjectScorer(minRows)
+  const spreads = ownSpreads(content)
   const structure = content.moments === null ? null : createStructureScorer(content.moments, minRows)
   const places = new Map(content.subjects.map((profile, place) => [placeKey(profile), place]))
   const segments = new Map(content.segments?.map((segment) => [segment.segment, segment]))
@@ -62,7 +64,8 @@ export function createWindowScorer(content: ReferenceProfile, minRows: number): 
     const { version, role, segment, window } = row
     // a pane that was emptied has no counts
     const current = row.counts.length === 0 ? (none[place] ?? []) : row.counts
-    const scores = subjectScorer.score(profile, { reference: referenceCounts(segment, place), current })
+    const sides = { reference: referenceCounts(segment, place), current }
+    const scores = spreads.ofSubject(segment, place, subjectScorer.score(profile, sides))
     return { version, role, segment, window, feature: profile.name, subject: row.subject, params: NO_PARAMS, scores }
   }
 
@@ -76,7 +79,7 @@ export function createWindowScorer(content: ReferenceProfile, minRows: number): 
         : { products: own?.products ?? noProducts, rows: own !== undefined && own.products.length > 0 ? own.rows : 0 }
     const score = structure.score(row, reference)
     const key = { version, role, segment, window, feature: ALL, subject: 'feature' } as const
-    return { ...key, params: structureParams(score), scores: [score] }
+    return { ...key, params: structureParams(score), scores: [spreads.ofStructure(segment, score)] }
   }
 
   function structureParams({ error, referenceError }: StructureScore): Record<string, string> {

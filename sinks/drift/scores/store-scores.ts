@@ -41,15 +41,18 @@ function scoreLines(
   computedAt: number,
 ): string[] {
   const same = JSON.stringify({
-    ...{ pipeline, profile, model_version: version, role, feature, subject, segment, closed, params },
+    ...{ pipeline, profile, model_version: version, role, feature, subject, segment, closed },
     ...{ window_start: window / 1_000, window_end: (window + windowMs) / 1_000, computed_at: computedAt },
   }).slice(0, -1)
+  const shared = JSON.stringify(params).slice(0, -1)
+  const before = shared === '{' ? shared : `${shared},`
   return scores.map((score) => {
-    const { metric, pValue, adjusted, value, noiseFloor, threshold, drift, n, nReference, contributions } = score
+    const { metric, pValue, adjusted, value, noiseFloor, threshold, thresholdBy, drift, n, nReference, contributions } =
+      score
     return `${same},"metric":"${metric}","status":"${pValue === null ? 'insufficient_data' : 'ok'}","value":${number(value)},\
 "noise_floor":${number(noiseFloor)},"threshold":${number(threshold)},"p_value":${pValue === null ? 'null' : number(pValue)},\
 "p_adjusted":${adjusted === null ? 'null' : number(adjusted)},"drift":${drift},"n":${n},"n_reference":${nReference},\
-"contributions":[${Array.from(contributions, number).join(',')}]}`
+"params":${before}"threshold_by":"${thresholdBy}"},"contributions":[${Array.from(contributions, number).join(',')}]}`
   })
 }
 
