@@ -10,7 +10,8 @@ import { writeReport } from '../../sinks/commands/report.ts'
 import { copyFile } from '../../sinks/drift/profiles/reference-file.ts'
 import { REFERENCE_COLUMNS, withScratchTable } from '../../sinks/drift/profiles/reference-rows.ts'
 import { migratedDatabase, type TestDatabase } from '../support/clickhouse-database.ts'
-import { FLIGHTS, plantFlights } from '../support/flights-year.ts'
+import { FLIGHTS, FLIGHTS_END, plantFlights } from '../support/flights-year.ts'
+import { filledIn, readDashboard } from '../support/grafana-dashboard.ts'
 
 // What an analyst has: views, the cookbook's queries, a training set; on five months of flights with known changes.
 
@@ -186,4 +187,24 @@ test('a report of a time without predictions says so', async () => {
   const options = { folder: FLIGHTS, windowMs: 86_400_000, to: Date.UTC(2010, 0), out, now: Date.now() }
   expect(await writeReport(options, env())).toMatchObject({ predictions: 0, profile: null })
   expect(readFileSync(out, 'utf8')).toContain('There are no predictions')
+})
+
+test('every query of the dashboard runs, and has something to show', async () => {
+  const { panels, templating, annotations } = readDashboard()
+  const time = { from: Date.UTC(2013, 0), to: FLIGHTS_END }
+  const chosen: Record<string, string> = {}
+  for (const { name, type, query } of templating.list) {
+    if (type !== 'query') continue
+    const choices = await database.client.rows<Record<string, string>>(filledIn(query, chosen, time))
+    chosen[name] = Object.values(choices[0] ?? {})[0] ?? ''
+  }
+  expect(chosen).toEqual({ prefix: 'flights', segment: '*', metric: expect.stringMatching(/auc|accuracy/) })
+  const targets = [
+    ...panels.flatMap(({ title, targets: all }) => all.map(({ rawSql }) => ({ title, rawSql }))),
+    ...annotations.list.map(({ name: title, target: { rawSql } }) => ({ title, rawSql })),
+  ]
+  for (const { title, rawSql } of targets) {
+    const rows = await database.client.rows(filledIn(rawSql, chosen, time))
+    expect(rows.length, title).toBeGreaterThan(0)
+  }
 })

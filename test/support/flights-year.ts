@@ -1,4 +1,5 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { systemClock as clock } from '../../infra/runtime/clock.ts'
 import { driftViews } from '../../schemas/clickhouse/drift-views.ts'
 import { pipelineViews } from '../../schemas/clickhouse/pipeline-views.ts'
 import type { ProfileEntry } from '../../schemas/control/profiles.ts'
@@ -57,10 +58,9 @@ async function watchAll(
   const { name, monitor, featureSet } = pipeline
   const nothing = (): void => {}
   const instruments = { computed: nothing, scored: nothing, differ: nothing, otherFeatures: nothing }
-  const clock = { monotonic: () => performance.now() }
   const parts = [
     createFeatureDrift({ pipeline: name, featureSet: featureSet.digest, monitor, clickhouse, clock, instruments }),
-    createQuality({ pipeline: name, monitor, clickhouse, clock: Date }),
+    createQuality({ pipeline: name, monitor, clickhouse, clock }),
   ]
   const round = { profile, seenUntil: FLIGHTS_END, signal: new AbortController().signal }
   for (const part of parts) while (await part.round(round));
