@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { auditPanes } from '../../sinks/commands/audit-panes.ts'
 import { storedLanes } from '../../sinks/drift/panes/pane-progress.ts'
 import { reconcilePanes } from '../../sinks/drift/panes/reconcile.ts'
+import { storeProfile } from '../../sinks/drift/profiles/store-profile.ts'
 import { migratedDatabase, type TestDatabase } from '../support/clickhouse-database.ts'
 import {
   entryOf,
@@ -86,6 +88,9 @@ test('redelivered, reprocessed and late predictions count once, in the pane of t
   ).toEqual([{ n: 140 }])
   expect(await reconciled(profile)).toEqual({ panes: expect.any(Number), predictions: 900, faults: [] })
   expect(said.faults).toEqual([])
+  expect(await auditPanes(clickhouse, pipeline)).toBeNull()
+  await storeProfile(clickhouse, { entry: profile, revision: 1, actor: 'a test', reason: 'why', at: 0 })
+  expect(await auditPanes(clickhouse, pipeline)).toMatchObject({ profile: 'spring', predictions: 900, faults: [] })
   // nothing new: nothing is computed
   const computed = said.panes
   await catchUp()
@@ -152,6 +157,10 @@ test('what is erased leaves its panes, and a pane that was tampered with is foun
   await clickhouse.command(`DELETE FROM predictions WHERE pipeline = '${pipeline}' AND segment = 'JFK'`)
   const { faults } = await reconciled(profile)
   expect(faults.length).toBeGreaterThan(0)
+  // with a retention they may be gone for good, and what was counted of them is kept
+  await clickhouse.command('ALTER TABLE predictions MODIFY TTL toDateTime(written_at) + INTERVAL 50 YEAR')
+  expect((await reconciled(profile)).faults).toEqual([])
+  await clickhouse.command('ALTER TABLE predictions REMOVE TTL')
   await catchUp()
   expect(said.faults).toEqual(faults)
   const { predictions, counted } = await paneTotals(clickhouse, profile)

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { loadPipeline } from '../../../schemas/pipeline/load.ts'
 import { PipelineError } from '../../../schemas/pipeline/problems.ts'
-import { createClickHouse } from '../../runtime/clickhouse/clickhouse-client.ts'
+import { type ClickHouseClient, createClickHouse } from '../../runtime/clickhouse/clickhouse-client.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { clickHouseConfig } from '../../runtime/config.ts'
 import { describeError } from '../../runtime/errors.ts'
@@ -9,6 +9,7 @@ import { startKafkaAdmin } from '../../runtime/kafka/kafka-admin.ts'
 import { auditLines, totalsOf } from '../audit/report.ts'
 import { type AuditOptions, type AuditResult, runAudit } from '../audit/run-audit.ts'
 import { commandConnections, logConnections } from '../connections.ts'
+import { loadStageModule } from '../stage-module.ts'
 import { positive } from './topics.ts'
 
 const EXIT_CODES = { exact: 0, violated: 1, unknown: 2 } as const
@@ -34,9 +35,9 @@ export function register(program: Command): void {
     .action(async (folder: string, options: Options) => {
       try {
         const window = { from: options.from ?? null, to: options.to ?? null }
-        const result = await audit(folder, { window, maxExamples: options.examples })
-        if (options.json) console.log(JSON.stringify({ ...result, totals: totalsOf(result.lanes) }))
-        else for (const line of auditLines(result)) console.log(line)
+        const { panes, ...result } = await audit(folder, { window, maxExamples: options.examples })
+        if (options.json) console.log(JSON.stringify({ ...result, totals: totalsOf(result.lanes), panes }))
+        else for (const line of [...auditLines(result), ...paneLines(panes, options.examples)]) console.log(line)
         process.exitCode = EXIT_CODES[result.verdict]
       } catch (error) {
         const message = error instanceof PipelineError ? error.message : describeError(error).message
@@ -46,7 +47,10 @@ export function register(program: Command): void {
     })
 }
 
-async function audit(folder: string, options: AuditOptions): Promise<AuditResult> {
+async function audit(
+  folder: string,
+  options: AuditOptions,
+): Promise<AuditResult & { readonly panes: PanesAudit | null }> {
   const pipeline = await loadPipeline(folder)
   const { settings, kafka, registry } = commandConnections(process.env)
   const clickhouse = createClickHouse(clickHouseConfig(settings, QUERY_TIMEOUT_MS))
@@ -54,10 +58,39 @@ async function audit(folder: string, options: AuditOptions): Promise<AuditResult
   const admin = await startKafkaAdmin(kafka)
   try {
     const deps = { pipeline, admin: admin.value, registry, clickhouse, now: systemClock.now(), ...logs }
-    return await runAudit(deps, options)
+    const result = await runAudit(deps, options)
+    // without ClickHouse nothing is known of them
+    if (result.problems.length > 0) return { ...result, panes: null }
+    const { auditPanes } = await loadStageModule<PanesModule>('sinks/commands/audit-panes')
+    const panes = await auditPanes(clickhouse, pipeline.name)
+    return { ...result, verdict: (panes?.faults.length ?? 0) > 0 ? 'violated' : result.verdict, panes }
   } finally {
     await Promise.allSettled([admin.stop(), clickhouse.close(), logs.connections.close()])
   }
+}
+
+/** As sinks/commands/audit-panes.ts answers. */
+interface PanesAudit {
+  readonly profile: string
+  readonly panes: number
+  readonly predictions: number
+  readonly faults: readonly { readonly pane: number; readonly predictions: number; readonly counted: number }[]
+}
+
+interface PanesModule {
+  auditPanes(clickhouse: ClickHouseClient, pipeline: string): Promise<PanesAudit | null>
+}
+
+function paneLines(audit: PanesAudit | null, examples: number): readonly string[] {
+  if (audit === null) return []
+  const { profile, panes, predictions, faults } = audit
+  return [
+    `  ${'panes'.padEnd(14)}${panes} of profile ${profile}: ${predictions} predictions, ${faults.length === 0 ? 'each counted once' : 'not each counted once'}`,
+    ...faults.slice(0, examples).map(({ pane, counted, ...fault }) => {
+      const at = new Date(pane).toISOString()
+      return `  ${'WRONG'.padEnd(14)}pane ${at} has counted ${counted} of ${fault.predictions} predictions`
+    }),
+  ]
 }
 
 /** Epoch ms of a time as ISO 8601 writes it. */

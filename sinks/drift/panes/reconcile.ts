@@ -1,8 +1,8 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { sqlText } from '../sql-text.ts'
-import { type OffsetRange, offsetsSql, openRanges } from './pane-progress.ts'
+import { type OffsetRange, offsetsSql, openRanges, type PanesName } from './pane-progress.ts'
 import { HAS_PANE, inPanesSql, paneRowsSql, paneSql, runsOf } from './pane-time.ts'
-import { countedSql, type PanesOf } from './replace-panes.ts'
+import { type CountedOf, countedSql } from './replace-panes.ts'
 import { serverTime } from './server-time.ts'
 
 /** A pane whose counts do not add up to its predictions. */
@@ -24,11 +24,12 @@ export interface Reconciled {
 
 /**
  * Compares panes with `count()` of the predictions FINAL: every subject of a pane must have counted each of them exactly once. Says nothing
- * of panes that are about to be computed anew. `panes` null = all of them. May run at any time, beside who computes them.
+ * of panes that are about to be computed anew, and where predictions are only kept for a time nothing of panes that have counted more than is
+ * left. `panes` null = all of them. May run at any time, beside who computes them.
  */
 export async function reconcilePanes(
   clickhouse: Pick<ClickHouseClient, 'rows'>,
-  of: PanesOf,
+  of: PanesName & CountedOf,
   lanes: readonly Pick<OffsetRange, 'generation' | 'partition'>[],
   panes: readonly number[] | null,
 ): Promise<Reconciled> {
@@ -41,6 +42,7 @@ export async function reconcilePanes(
      FROM predictions FINAL WHERE ${countedSql(of)} AND ${panes === null ? HAS_PANE : inPanesSql(panes, of.paneMs)}
      GROUP BY pane ORDER BY pane SETTINGS do_not_merge_across_partitions_select_final = 1`,
   )
+  const expires = await hasRetention(clickhouse)
   const counted = await clickhouse.rows<CountedPane>(
     `SELECT toFloat64(toUnixTimestamp(pane_)) * 1000 AS pane, min(total) AS least, max(total) AS most, max(at) AS computedAt FROM
      (
@@ -51,7 +53,7 @@ export async function reconcilePanes(
        GROUP BY pane_, subject, position
      ) GROUP BY pane_`,
   )
-  return compare(rows, new Map(counted.map((row) => [row.pane, row])), began)
+  return compare(rows, new Map(counted.map((row) => [row.pane, row])), { began, expires })
 }
 
 interface CountedPane {
@@ -64,7 +66,7 @@ interface CountedPane {
 function compare(
   rows: readonly { readonly pane: number; readonly predictions: number; readonly open: number }[],
   counted: Map<number, Omit<CountedPane, 'pane'>>,
-  began: number,
+  { began, expires }: { readonly began: number; readonly expires: boolean },
 ): Reconciled {
   const faults: PaneFault[] = []
   let panes = 0
@@ -72,7 +74,7 @@ function compare(
   for (const row of rows) {
     const { least, most, computedAt } = counted.get(row.pane) ?? { least: 0, most: 0, computedAt: 0 }
     counted.delete(row.pane)
-    if (row.open > 0 || computedAt >= began) continue
+    if (row.open > 0 || computedAt >= began || (expires && most > row.predictions)) continue
     panes += 1
     predictions += row.predictions
     const farthest = row.predictions - least > most - row.predictions ? least : most
@@ -80,7 +82,15 @@ function compare(
   }
   // panes of predictions that are not there any more
   for (const [pane, { most, computedAt }] of counted) {
-    if (most > 0 && computedAt < began) faults.push({ pane, predictions: 0, counted: most })
+    if (most > 0 && computedAt < began && !expires) faults.push({ pane, predictions: 0, counted: most })
   }
   return { panes, predictions, faults }
+}
+
+async function hasRetention(clickhouse: Pick<ClickHouseClient, 'rows'>): Promise<boolean> {
+  const [row] = await clickhouse.rows<{ ttl: number }>(
+    `SELECT toUInt8(position(engine_full, ' TTL ') > 0) AS ttl FROM system.tables
+     WHERE database = currentDatabase() AND name = 'predictions'`,
+  )
+  return row?.ttl === 1
 }

@@ -5,6 +5,12 @@ import { sqlText } from '../sql-text.ts'
 import type { PanesName } from './pane-progress.ts'
 import { inPanesSql, paneRowsSql, paneSql, runsOf } from './pane-time.ts'
 
+/** What says which predictions are counted. */
+export interface CountedOf {
+  readonly pipeline: string
+  readonly content: Pick<ReferenceProfile, 'featureSet'>
+}
+
 export interface PanesOf extends PanesName {
   readonly content: ReferenceProfile
 }
@@ -18,7 +24,7 @@ const KEY = ['pane_at', 'version_', 'role_'] as const
 const SHOWN = `arrayJoin(if(segment_ IN ('', '*'), ['*'], ['*', segment_]))`
 
 /** Predictions that are counted: each once, those of the profile's features, and what was answered with. */
-export function countedSql({ pipeline, content }: PanesOf): string {
+export function countedSql({ pipeline, content }: CountedOf): string {
   return `pipeline = ${sqlText(pipeline)} AND role != 'shadow' AND feature_set = ${sqlText(content.featureSet)}`
 }
 
