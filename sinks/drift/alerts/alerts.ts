@@ -6,7 +6,7 @@ import type { DriftPart, DriftRound } from '../drift-part.ts'
 import type { AlertLog, RuleStates } from './alert-log.ts'
 import { alertOf } from './alert-record.ts'
 import { changesOf, type JudgedWindow, NEVER_FIRED, type RuleChange } from './alert-state.ts'
-import { judgedWindowsSql, type RuleScope } from './rule-sql.ts'
+import { judgedWindowsSql, type RuleScope, scoresMarkSql } from './rule-sql.ts'
 
 export interface AlertsDeps {
   readonly pipeline: string
@@ -28,6 +28,8 @@ const LOOK_BACK_WINDOWS = 500
 export function createAlerts(deps: AlertsDeps): DriftPart {
   const { pipeline, monitor, clickhouse, log, instruments } = deps
   let states: RuleStates | null = null
+  /** Of the scores that were judged last. */
+  let judged: string | null = null
 
   async function changes(scope: RuleScope, known: RuleStates, seenUntil: number): Promise<readonly RuleChange[]> {
     const state = known.get(scope.rule.name) ?? NEVER_FIRED
@@ -53,6 +55,7 @@ export function createAlerts(deps: AlertsDeps): DriftPart {
     name: 'alerts',
     begin() {
       states = null
+      judged = null
     },
     end() {
       // whoever watches now says what fires
@@ -60,10 +63,13 @@ export function createAlerts(deps: AlertsDeps): DriftPart {
     },
     async round(round) {
       states ??= await log.states(round.signal)
-      if ((await decide(round, states)).length > 0) {
+      const [scores] = await clickhouse.rows<{ mark: string }>(scoresMarkSql(pipeline))
+      const mark = `${scores?.mark}/${round.profile?.profile}`
+      if (mark !== judged && (await decide(round, states)).length > 0) {
         for (const alert of await log.append((known) => decide(round, known), round.signal)) instruments.wrote(alert)
         states = await log.states(round.signal)
       }
+      judged = mark
       for (const { name, severity } of monitor.rules) {
         instruments.stands({ rule: name, severity }, states.get(name)?.state === 'firing')
       }

@@ -1,4 +1,5 @@
 import type { CompiledAlertRule } from '../../../schemas/pipeline/monitor.ts'
+import { ALL_THAT_IS_KNOWN } from '../quality/window-sums.ts'
 import { sqlText, sqlTime } from '../sql-text.ts'
 import type { RuleChange } from './alert-state.ts'
 
@@ -16,13 +17,12 @@ const SERIES = {
   drift: ['feature', 'subject', 'segment', 'metric', 'model_version', 'role'],
   quality: ['metric', 'segment', 'model', 'model_version', 'role'],
 } as const
-const ALL_THAT_IS_KNOWN = 65_535
 /** Series that an alert's query names; it counts them all the same. */
 const SHOWN_SERIES = 50
 
 /**
  * Closed windows whose end is above `after` and at most `until` (epoch ms), in order: rows of `start`, `end` (epoch ms), `bad`, `silent`
- * (series, see `seriesOf`) and `judged`. Of those that have too little data only the series that are bad elsewhere are named.
+ * (series: the values of their columns as JSON) and `judged`. Of those that have too little data only the series that are bad elsewhere are named.
  */
 export function judgedWindowsSql(scope: RuleScope, after: number, until: number): string {
   return `SELECT toUnixTimestamp(window_start) * 1000.0 AS start, toUnixTimestamp(window_end) * 1000.0 AS end,
@@ -43,7 +43,7 @@ GROUP BY window_start, window_end ORDER BY window_end, window_start`
 }
 
 /** The columns of a series in `judgedWindowsSql`, by name. */
-export function seriesOf(rule: CompiledAlertRule, series: string): Readonly<Record<string, string>> {
+function seriesOf(rule: CompiledAlertRule, series: string): Readonly<Record<string, string>> {
   const values = JSON.parse(series) as readonly string[]
   return Object.fromEntries(SERIES[rule.on.kind].map((name, index) => [name, values[index] ?? '']))
 }
@@ -79,6 +79,13 @@ WHERE ${where}
   AND (${columns.join(', ')}) IN (${named.join(', ')})
   AND status = 'ok' AND (${badness(rule)})
 ORDER BY window_end, value`
+}
+
+/** One row, `mark`: the same text as long as no score of the pipeline was written, or read anew in another number of copies. */
+export function scoresMarkSql(pipeline: string): string {
+  const of = (scores: string): string =>
+    `SELECT max(computed_at) AS latest, count() AS copies FROM ${scores} WHERE pipeline = ${sqlText(pipeline)}`
+  return `SELECT concat(toString(max(latest)), '/', toString(sum(copies))) AS mark FROM (${of('drift_scores')} UNION ALL ${of('quality_scores')})`
 }
 
 function table({ rule }: RuleScope): string {

@@ -4,9 +4,9 @@ import { sqlText, sqlTime } from '../sql-text.ts'
 import type { PaneSettings } from './performance-inputs.ts'
 
 /** Bins of the score, of equal width from 0 to 1. */
-export const SCORE_BINS = 200
+const SCORE_BINS = 200
 /** Of a prediction without a label. */
-export const NO_LABEL_HOURS = 65_535
+const NO_LABEL_HOURS = 65_535
 const MAX_LAG_HOURS = 720
 /** Probabilities are kept so far away from 0 and 1. */
 const SURE = 1e-15

@@ -3,7 +3,7 @@ import { sqlText, sqlTime } from '../sql-text.ts'
 import type { PaneSettings } from './performance-inputs.ts'
 
 /** After how many hours it is asked what was known; the last = all that is known. */
-export const KNOWN_AFTER_HOURS = [1, 24, 168, 65_535] as const
+const KNOWN_AFTER_HOURS = [1, 24, 168, 65_535] as const
 export const ALL_THAT_IS_KNOWN = 65_535
 
 /** Whose predictions, and what became of them, in a window. */
