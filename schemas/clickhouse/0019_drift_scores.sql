@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS drift_scores
     drift         Bool,
     n_reference   UInt64,
     n             UInt64,
-    -- by bin, in the order of the profile's counts; empty for metrics that are no sum
+    -- of psi by bin, in the order of the profile's counts without missing; of reconstruction_error by feature, as params say; else empty
     contributions Array(Float32)      CODEC(ZSTD(1)),
     -- the window is over: nothing but late records will change it
     closed        Bool,
