@@ -30,7 +30,8 @@ export class MigrationError extends Error {
 
 const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/
 
-const HISTORY = `
+/** Of what was applied; made before anything else. */
+export const HISTORY = `
 CREATE TABLE IF NOT EXISTS schema_migrations
 (
     number     UInt32,
@@ -59,14 +60,16 @@ export function readMigrations(folder: string = import.meta.dirname): readonly M
 /**
  * Resolves with the names that were applied now; none when the database is up to date. Statements are idempotent and
  * the history keeps every entry, so two migrators at once, or one that was killed between a statement and its entry, do
- * no harm. Rejects with MigrationError when a file was changed after it was applied, before anything is done.
+ * no harm. `dialect` = how this server wants its DDL. Rejects with MigrationError when a file was changed after it was applied,
+ * before anything is done.
  */
 export async function migrate(
   target: MigrationTarget,
   migrations: readonly Migration[],
   nowMs: () => number,
+  dialect: (sql: string) => string = (sql) => sql,
 ): Promise<readonly string[]> {
-  await target.command(HISTORY)
+  await target.command(dialect(HISTORY))
   const history = await target.rows<{ number: number; name: string; sha256: string }>(
     'SELECT number, name, sha256 FROM schema_migrations FINAL ORDER BY number',
   )
@@ -82,7 +85,7 @@ export async function migrate(
   const applied = new Set(history.map(({ number }) => number))
   const fresh = migrations.filter(({ number }) => !applied.has(number))
   for (const { number, name, sql, sha256 } of fresh) {
-    await target.command(sql)
+    await target.command(dialect(sql))
     await target.command(
       `INSERT INTO schema_migrations SELECT ${number}, '${name}', '${sha256}', fromUnixTimestamp64Milli(toInt64(${nowMs()}), 'UTC')`,
     )
