@@ -28,7 +28,7 @@ let folder = ''
 let pipeline: CompiledPipeline
 beforeEach(() => {
   folder = tripFolder()
-  pipeline = compilePipeline(folder, {
+  const compiled = compilePipeline(folder, {
     ...sound,
     features: {
       km: number('km' as never),
@@ -38,6 +38,7 @@ beforeEach(() => {
       never: number('seats' as never),
     },
   })
+  pipeline = { ...compiled, monitor: { ...compiled.monitor, minRows: 60 } }
 })
 
 /** The same for the same row: km is missing in each tenth, a cabin in each hundredth is none that the model knows. */
@@ -126,14 +127,14 @@ async function fileOf(sql: string, format: 'Parquet' | 'Avro'): Promise<string> 
 }
 
 /** The predictions' rows as a training set has them: categories by name, missing values null, columns in another order. */
-const TRAINING_SET = `SELECT segment AS place, score AS probability, features[3] = 1 AS late,
+const TRAINING_SET = `SELECT segment AS place, p.event_time AS happened, score AS probability, features[3] = 1 AS late,
     multiIf(features[2] < 0, 'unknown', ['first', 'second', 'third'][toUInt8(greatest(features[2], 0)) + 1]) AS cabin,
     CAST(if(isNaN(features[1]), NULL, features[1]), 'Nullable(Float64)') AS km, toInt32(5) AS constant, 'left alone' AS other,
     CAST(NULL, 'Nullable(Float64)') AS never, if(l.event_id = '', NULL, l.value = 1) AS truth
   FROM (SELECT * FROM predictions FINAL WHERE pipeline = 'trips' AND model = 'trip' AND event_id LIKE 'event-%'
     AND feature_set != 'other') AS p
   LEFT JOIN (SELECT * FROM labels FINAL) AS l ON p.event_id = l.event_id ORDER BY cityHash64(p.event_id)`
-const COLUMNS = { score: 'probability', label: 'truth', segment: 'place' }
+const COLUMNS = { score: 'probability', label: 'truth', segment: 'place', time: 'happened' }
 
 function subjectOf({ subjects }: ReferenceProfile, name: string): SubjectProfile {
   return subjects.find((subject) => subject.name === name) as SubjectProfile
@@ -198,12 +199,39 @@ test.each(['Parquet', 'Avro'] as const)('a %s file of the same rows makes the sa
     sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
   })
   expect(profile).toEqual(expected)
+  expect(profile.windows).not.toBeNull()
 
   const bare = await fromFile({ file, score: null, label: null, segment: null })
   expect(bare.subjects.map(({ name }) => name)).toEqual(['km', 'cabin', 'late', 'constant', 'never'])
-  expect(bare).toMatchObject({ rows: ROWS, segments: [], calibration: null })
+  expect(bare).toMatchObject({ rows: ROWS, segments: [], calibration: null, windows: null })
   const left = await database.client.rows(`SELECT name FROM system.tables WHERE name LIKE 'profile_scratch_%'`)
   expect(left).toEqual([])
+})
+
+test('a profile says how far the hours of its day lie from the others', async () => {
+  await insertPredictions()
+  const { windows } = await fromPredictions()
+  expect(windows).toMatchObject({ windowMs: 3_600_000, minRows: 60 })
+  // of the hours that JFK has at least 60 rows in, those of EWR have too few
+  expect(
+    windows?.segments.map(({ segment, subjects, structure }) => [segment, subjects[2]?.['tvd']?.[0], structure?.[0]]),
+  ).toEqual([
+    ['*', 24, 24],
+    ['EWR', undefined, undefined],
+    ['JFK', 24, 24],
+  ])
+  // late is each third: no hour is far from that
+  const [, mean, std, largest] = windows?.segments[0]?.subjects[2]?.['tvd'] ?? [0, 1, 1, 1]
+  expect(largest).toBeLessThan(0.02)
+  expect(mean + std).toBeLessThan(0.02)
+  // the first and the last hour are there in part
+  pipeline = { ...pipeline, monitor: { ...pipeline.monitor, windowMs: 7_200_000 } }
+  const odd = await withScratchTable(database.client, REFERENCE_COLUMNS, async (table) => {
+    const window = { from: FROM + 3_600_000, to: TO - 3_600_000, modelVersion: null }
+    const rows = await copyPredictions(database.client, pipeline, window, table)
+    return await buildProfile(database.client, pipeline, rows, { kind: 'predictions', ...window })
+  })
+  expect(odd.windows?.segments[0]?.structure?.[0]).toBe(10)
 })
 
 test('a file without a feature is refused, and so is one that is none', async () => {

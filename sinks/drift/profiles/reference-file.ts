@@ -16,7 +16,7 @@ export interface ReferenceFile {
   readonly score: string | null
   readonly label: string | null
   readonly segment: string | null
-  /** A timestamp, or epoch ms; absent = none. */
+  /** Timestamps (of Avro: with a logical type); absent = none. */
   readonly time?: string | null
 }
 
