@@ -20,7 +20,7 @@ const LEAST_DAYS = {
   alerts: 31,
 } as const
 
-export type RetainedTable = keyof typeof LEAST_DAYS
+type RetainedTable = keyof typeof LEAST_DAYS
 
 const MAX_DAYS = 36_500
 const WHOLE_PARTS = new Set<RetainedTable>(['predictions', 'shadow_predictions', 'stage_metrics', 'gateway_requests'])

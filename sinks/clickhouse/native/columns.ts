@@ -8,7 +8,7 @@ const FIRST_ITEMS = 1_024
 const HALF = 2 ** 32
 
 /** Values of 1 byte. */
-export class ByteColumn implements Column {
+class ByteColumn implements Column {
   values = new Uint8Array(0)
   grow(rows: number): void {
     const larger = new Uint8Array(rows)
@@ -88,7 +88,7 @@ export class LongColumn implements Column {
   clear(): void {}
 }
 
-export class NullableTextColumn implements Column {
+class NullableTextColumn implements Column {
   readonly nulls = new ByteColumn()
   readonly text = new TextColumn()
   grow(rows: number): void {
@@ -113,7 +113,7 @@ export class NullableTextColumn implements Column {
   }
 }
 
-export class FloatsColumn implements Column {
+class FloatsColumn implements Column {
   readonly ends = new LongColumn()
   items = new Int32Array(FIRST_ITEMS)
   end = 0
