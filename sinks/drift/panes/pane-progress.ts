@@ -18,7 +18,7 @@ export interface PanesName {
 
 const INPUT = 'predictions'
 
-export function progressName({ profile, paneMs }: PanesName): string {
+function progressName({ profile, paneMs }: PanesName): string {
   return `features/${profile}/${paneMs / 1_000}`
 }
 
