@@ -6,6 +6,11 @@ import type { Chunk, RejectedRecord } from './chunk.ts'
 import type { Landed } from './land-chunk.ts'
 import type { LandedChunk } from './sealed-observer.ts'
 
+const FOREIGN = new Set(['not_avro', 'undecodable', 'unknown_schema', 'incompatible_schema'])
+
+/** Whether no stage of Millrace would have written the record. */
+export const isForeign = (reason: string): boolean => FOREIGN.has(reason)
+
 /** What the decoder or the store gave up, in the order of the log; not what is there from an earlier attempt. */
 export function rejectedOf(
   chunk: Chunk,

@@ -13,7 +13,7 @@ import { type Landed, landChunk } from './land-chunk.ts'
 import type { LaneLetters } from './lane-letters.ts'
 import { encodeMetadata, type Pend, type SealedMetadata } from './pend.ts'
 import type { RecordQueue } from './record-queue.ts'
-import { rejectedOf, roundOf } from './report.ts'
+import { isForeign, rejectedOf, roundOf } from './report.ts'
 import type { SealedSinkObserver } from './sealed-observer.ts'
 import type { SealedStore } from './sealed-store.ts'
 
@@ -78,8 +78,6 @@ export interface SealedLane {
 
 const OVER = 'lane_over'
 const ASIDE = 'lane_set_aside'
-/** What no stage of Millrace would write. */
-const FOREIGN = new Set(['not_avro', 'undecodable', 'unknown_schema', 'incompatible_schema'])
 
 export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedLane {
   const { source, clock, observer, limits } = deps
@@ -299,7 +297,7 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
     stopped = true
     busySince = null
     if (announced === null) await commit(position, null)
-    const code = FOREIGN.has(reason) ? 'foreign_record' : 'dead_letter_unstorable'
+    const code = isForeign(reason) ? 'foreign_record' : 'dead_letter_unstorable'
     const command = deps.repairCommand(partition, offset + 1)
     observer.stopped({ partition, code, message: `${where(offset)}: ${message}. To leave it out: ${command}` })
     while (!leaving.aborted) {
