@@ -107,7 +107,6 @@ export function startSealedLane(deps: SealedLaneDeps, start: LaneStart): SealedL
   const isOver = (): boolean => over.signal.aborted
   const gone = () => fatal(OVER, `${deps.topic}/${partition} is left to its next owner`)
   const aside = () => fatal(ASIDE, `${deps.topic}/${partition} moves`)
-
   /** Until something happens to this lane, at most for `ms`. */
   async function rest(ms: number | null): Promise<void> {
     nap = new AbortController()
