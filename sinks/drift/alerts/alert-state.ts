@@ -65,7 +65,9 @@ export function changesOf(
     }
     const first = fired[0]
     if (first === undefined) return
-    changes.push({ state: 'firing', windows: first.windows, series: fired.map(({ series }) => series).sort() })
+    // another series may have come here by other windows
+    const alike = fired.filter(({ windows }) => windows.every((each, index) => each === first.windows[index]))
+    changes.push({ state: 'firing', windows: first.windows, series: alike.map(({ series }) => series).sort() })
     firing = true
     raising.clear()
     calm = { state: 'firing', against: 0 }
