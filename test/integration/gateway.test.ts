@@ -56,6 +56,17 @@ async function setUp(
 const EVENTS = '/v1/pipelines/{p}/events'
 const PREDICT = '/v1/pipelines/{p}/predict'
 
+/** By method and path, as the gateway documents them. */
+async function routesWithCredential({ ask }: Setup): Promise<string[]> {
+  type Paths = Readonly<Record<string, Readonly<Record<string, { readonly security?: readonly object[] }>>>>
+  const paths = (await ask('/openapi.json')).body['paths'] as Paths
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, { security = [] }]) =>
+      security.length > 0 ? [`${method.toUpperCase()} ${path}`] : [],
+    ),
+  )
+}
+
 const eventsOf = ({ run }: Setup) =>
   readTopic<{ event_id: string }>(BROKERS, run.pipeline.event.topic, run.pipeline.event.schema)
 
@@ -172,15 +183,25 @@ test('whose an event is, the credential says', async () => {
   const fixed = await setUp()
   const stranger = await fixed.gateway.key('stranger')
   const { request_id: id } = (await fixed.ask(EVENTS, { body: flightEvent('mine') })).body
-  const labels = { body: { event_id: 'mine', arr_delay: 3, arrived_at: 1_357_040_000_000 } }
-  for (const [path, init] of [
-    [EVENTS, { body: flightEvent('theirs') }],
-    [PREDICT, { body: flightEvent('theirs') }],
-    ['/v1/pipelines/{p}/labels', labels],
-    ['/v1/pipelines/{p}', {}],
-    [`/v1/predictions/${id}`, {}],
-  ] as const) {
-    expect((await fixed.ask(path, { ...init, key: stranger })).status, path).toBe(404)
+  const inputs = [{ name: 'carrier', shape: [1], datatype: 'BYTES', data: ['UA'] }]
+  const theirs: Readonly<Record<string, { body?: unknown }>> = {
+    'POST /v1/pipelines/{pipeline}/events': { body: flightEvent('theirs') },
+    'POST /v1/pipelines/{pipeline}/predict': { body: flightEvent('theirs') },
+    'POST /v1/pipelines/{pipeline}/labels': { body: { event_id: 'mine', arr_delay: 3, arrived_at: 1_357_040_000_000 } },
+    'GET /v1/pipelines/{pipeline}': {},
+    'GET /v1/pipelines/{pipeline}/predictions/stream': {},
+    'GET /v1/predictions/{request_id}': {},
+    'GET /v2/models/{model}': {},
+    'POST /v2/models/{model}/infer': { body: { inputs } },
+    'GET /asyncapi.json': {},
+  }
+  expect(Object.keys(theirs).sort()).toEqual((await routesWithCredential(fixed)).sort())
+  for (const [route, init] of Object.entries(theirs)) {
+    const path = route
+      .replace(/^\S+ /, '')
+      .replace(/\{(pipeline|model)\}/, '{p}')
+      .replace('{request_id}', String(id))
+    expect((await fixed.ask(path, { ...init, key: stranger })).status, route).toBe(404)
   }
   expect(await eventsOf(fixed)).toHaveLength(1)
   expect((await fixed.ask('/v1/pipelines/another/events', { body: flightEvent('x') })).status).toBe(404)
