@@ -1,6 +1,6 @@
 import type { Compiled } from '../infra/runtime/config.ts'
 import { startControlLog } from '../infra/runtime/control/start-control-log.ts'
-import { connectRedis, type RedisClient } from '../infra/runtime/redis/redis-client.ts'
+import { startRedis } from '../infra/runtime/redis/start-redis.ts'
 import { once } from '../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
 import type { AvroSchema } from '../schemas/pipeline/compiled.ts'
@@ -36,17 +36,17 @@ export async function startParts(context: StageContext, own: Compiled<typeof ING
   const dependencies = await startDependencies(context, own)
   const intakes = await startIntakes(context, own)
   const held = createHeldBytes(own.maxHeldBytes)
-  const lastUsed = createLastUsed({ redis: await redisFor(context, 'Redis for last uses', own.redisMs), clock })
+  const lastUsed = createLastUsed({ redis: await startRedis(context, 'Redis for last uses', own.redisMs), clock })
   return {
     access: createAccess({ control, jwt: jwtSettings(own), maxStaleMs: own.accessMaxStaleMs, clock, logger, lastUsed }),
     usage: await startGatewayUsage(context, own.usageIntervalMs),
     intakes,
     control,
     dependencies,
-    redis: await redisFor(context, 'Redis for the admin', ADMIN_REDIS_WITHIN_MS),
+    redis: await startRedis(context, 'Redis for the admin', ADMIN_REDIS_WITHIN_MS),
     readers: await startReaders(context),
     limits: createLimits({
-      redis: await redisFor(context, 'Redis for limits', own.redisMs),
+      redis: await startRedis(context, 'Redis for limits', own.redisMs),
       replicas: own.replicas,
       clock,
       observer: limitsInstruments(metrics, logger),
@@ -123,18 +123,4 @@ async function startDependencies(
   )
   context.watch(check)
   return check.health
-}
-
-/** A connection whose calls answer or fail within the time that a request may wait. */
-async function redisFor(
-  { connections, logger, start }: StageContext,
-  name: string,
-  withinMs: number,
-): Promise<RedisClient> {
-  const { redisUrl: url, redisCa } = connections
-  const tls = redisCa === undefined ? undefined : { ca: redisCa }
-  return await start(name, async () => {
-    const client = connectRedis({ url, tls, commandTimeoutMs: withinMs, logger })
-    return { value: client, stop: () => client.close() }
-  })
 }

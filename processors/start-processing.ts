@@ -2,7 +2,7 @@ import { createAvroReader } from '../infra/runtime/avro/avro-reader.ts'
 import { type AvroType, parseAvroSchema } from '../infra/runtime/avro/avro-type.ts'
 import type { Compiled } from '../infra/runtime/config.ts'
 import type { BatchHandler } from '../infra/runtime/kafka/outcome.ts'
-import { connectRedis } from '../infra/runtime/redis/redis-client.ts'
+import { startRedis } from '../infra/runtime/redis/start-redis.ts'
 import { readContract } from '../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
 import { REPLAY_OF_HEADER } from '../schemas/headers.ts'
@@ -24,22 +24,14 @@ export interface Processing {
 
 /** Connects what the processors' work needs, whatever process it is done in. */
 export async function startProcessing(context: StageContext, own: Compiled<typeof PROCESSORS>): Promise<Processing> {
-  const { pipeline, connections, config, registry, clock, logger, metrics, log } = context
+  const { pipeline, config, registry, clock, logger, metrics, log } = context
   const observer = createInstruments(metrics, logger)
   const readerOf = (schema: AvroSchema, name: string) =>
     createAvroReader<EventRecord>({ schema, name, registry, clock, unknownSchemaWaitMs: config.unknownSchemaWaitMs })
   const events = readerOf(pipeline.event.schema, 'event')
   const vector: AvroType = parseAvroSchema(await readContract('feature-vector'), 'feature vector')
 
-  const redis = await context.start('Redis', async () => {
-    const client = connectRedis({
-      url: connections.redisUrl,
-      tls: connections.redisCa === undefined ? undefined : { ca: connections.redisCa },
-      commandTimeoutMs: own.redisTimeoutMs,
-      logger,
-    })
-    return { value: client, stop: () => client.close() }
-  })
+  const redis = await startRedis(context, 'Redis', own.redisTimeoutMs)
   const tables = createRedisTables({
     pipeline: pipeline.name,
     tables: pipeline.tables.map((table) => ({ table, reader: readerOf(table.schema, `table ${table.name}`) })),

@@ -1,7 +1,7 @@
 import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { createClickHouse } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { clickHouseConfig } from '../../infra/runtime/config.ts'
-import { connectRedis } from '../../infra/runtime/redis/redis-client.ts'
+import { startRedis } from '../../infra/runtime/redis/start-redis.ts'
 import { once, readContract } from '../../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
 import type { Prediction } from '../../schemas/generated/records.ts'
@@ -23,14 +23,9 @@ const REPEAT_WINDOW = 100_000
 
 /** Answers with what they are asked of: Redis and ClickHouse need not be there. When it stops nobody must wait any more. */
 export async function startAnswers(context: StageContext): Promise<Answers> {
-  const { pipeline, connections, brokers, registry, clock, logger, metrics, instance: gatewayId, config } = context
-  const { redisUrl: url, redisCa } = connections
+  const { pipeline, connections, brokers, registry, clock, metrics, instance: gatewayId, config } = context
   const bells = createBells(clock)
-  const redis = await context.start('Redis of answers', async () => {
-    const tls = redisCa === undefined ? undefined : { ca: redisCa }
-    const client = connectRedis({ url, tls, commandTimeoutMs: REDIS_WITHIN_MS, logger })
-    return { value: client, stop: () => client.close() }
-  })
+  const redis = await startRedis(context, 'Redis of answers', REDIS_WITHIN_MS)
   const clickhouse = await context.start('ClickHouse of answers', async () => {
     const client = createClickHouse(clickHouseConfig(connections, CLICKHOUSE_WITHIN_MS))
     return { value: client, stop: () => client.close() }

@@ -1,6 +1,6 @@
 import { retryable } from '../../infra/runtime/errors.ts'
 import type { Health } from '../../infra/runtime/http/ops-server.ts'
-import { connectRedis } from '../../infra/runtime/redis/redis-client.ts'
+import { startRedis } from '../../infra/runtime/redis/start-redis.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
 import { createFinishedRequests } from './finished-requests.ts'
 import { type RunningIntake, startIntake } from './start-intake.ts'
@@ -38,7 +38,7 @@ const HEALTHY: Health = { live: () => null, ready: () => null }
 
 /** Waits for the topics to be there. */
 export async function startIntakes(context: IntakeContext, settings: IntakeSettings): Promise<Intakes> {
-  const { pipeline, connections, admin, clock, logger, metrics } = context
+  const { pipeline, admin, clock, metrics } = context
   const { name, event, label } = pipeline
   const away = metrics.counter(
     'millrace_gateway_finished_requests_unavailable_total',
@@ -46,15 +46,7 @@ export async function startIntakes(context: IntakeContext, settings: IntakeSetti
     ['input'],
   )
   const retries = metrics.counter('millrace_gateway_publish_retries_total', 'Batches that were tried again', ['input'])
-  const redis = await context.start('Redis for finished requests', async () => {
-    const client = connectRedis({
-      url: connections.redisUrl,
-      tls: connections.redisCa === undefined ? undefined : { ca: connections.redisCa },
-      commandTimeoutMs: settings.redisMs,
-      logger,
-    })
-    return { value: client, stop: () => client.close() }
-  })
+  const redis = await startRedis(context, 'Redis for finished requests', settings.redisMs)
 
   async function intake(what: 'events' | 'labels', topic: string): Promise<RunningIntake> {
     const started = await context.start(`intake of ${what}`, async () => {

@@ -2,7 +2,8 @@ import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import { retryable } from '../../infra/runtime/errors.ts'
 import type { TakeLimits } from '../../infra/runtime/kafka/consumer/take-limits.ts'
 import type { HopObserver } from '../../infra/runtime/kafka/hop/hop-observer.ts'
-import { connectRedis, type RedisClient } from '../../infra/runtime/redis/redis-client.ts'
+import type { RedisClient } from '../../infra/runtime/redis/redis-client.ts'
+import { startRedis } from '../../infra/runtime/redis/start-redis.ts'
 import { startStageHop } from '../../infra/runtime/stage-hop.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
 import type { CompiledTable } from '../../schemas/pipeline/compiled.ts'
@@ -24,16 +25,8 @@ const LINGER_MS = 5
 
 /** Keeps every table of the pipeline in Redis, each by a hop of its own. */
 export async function startTables(context: StageContext, options: TablesOptions): Promise<void> {
-  const { connections, logger, pipeline } = context
-  const redis = await context.start('Redis', async () => {
-    const client = connectRedis({
-      url: connections.redisUrl,
-      tls: connections.redisCa === undefined ? undefined : { ca: connections.redisCa },
-      commandTimeoutMs: options.redisTimeoutMs,
-      logger,
-    })
-    return { value: client, stop: () => client.close() }
-  })
+  const { pipeline } = context
+  const redis = await startRedis(context, 'Redis', options.redisTimeoutMs)
   for (const table of pipeline.tables) await startTable(context, options, redis, table)
 }
 

@@ -2,7 +2,8 @@ import { createAvroReader } from '../../infra/runtime/avro/avro-reader.ts'
 import type { LaneHooks } from '../../infra/runtime/kafka/consumer/lane-source.ts'
 import type { TakeLimits } from '../../infra/runtime/kafka/consumer/take-limits.ts'
 import { startWatchdog } from '../../infra/runtime/lifecycle/watchdog.ts'
-import { connectRedis, type RedisClient } from '../../infra/runtime/redis/redis-client.ts'
+import type { RedisClient } from '../../infra/runtime/redis/redis-client.ts'
+import { startRedis } from '../../infra/runtime/redis/start-redis.ts'
 import { readContract } from '../../infra/runtime/stage-contracts.ts'
 import { joinStageGroup } from '../../infra/runtime/stage-lanes.ts'
 import type { StageContext } from '../../infra/runtime/stage-process.ts'
@@ -25,16 +26,8 @@ export interface ResultsOptions {
  */
 export async function startResults(context: StageContext, options: ResultsOptions): Promise<void> {
   if (options.resultsTtlMs === 0) return
-  const { connections, logger, registry, clock, config } = context
-  const redis = await context.start('Redis of results', async () => {
-    const client = connectRedis({
-      url: connections.redisUrl,
-      tls: connections.redisCa === undefined ? undefined : { ca: connections.redisCa },
-      commandTimeoutMs: options.redisTimeoutMs,
-      logger,
-    })
-    return { value: client, stop: () => client.close() }
-  })
+  const { registry, clock, config } = context
+  const redis = await startRedis(context, 'Redis of results', options.redisTimeoutMs)
   const letters = createAvroReader<DeadLetter>({
     schema: await readContract('dead-letter'),
     name: 'dead letter',
