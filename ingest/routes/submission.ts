@@ -47,6 +47,21 @@ export function documentedBody(description: string, maxEvents: number, record: o
   }
 }
 
+/** What is answered of several: 202 when all are in Kafka, 207 when some were refused. */
+export function answerOfMany<Item extends object>(
+  results: readonly Accepted[],
+  itemOf: (accepted: Extract<Accepted, { ok: true }>) => Item,
+) {
+  const accepted = results.filter(({ ok }) => ok).length
+  const refused = results.length - accepted
+  const items = results.map((result, index) =>
+    result.ok
+      ? { index, status: 'accepted' as const, ...itemOf(result) }
+      : { index, status: 'refused' as const, problem: result.problem },
+  )
+  return { status: refused === 0 ? 202 : 207, body: { accepted, refused, results: items } } as const
+}
+
 /** Reads the body and brings its events in as `bringIn` does. Throws when none of them was accepted. */
 export async function submitBody(
   request: FastifyRequest,

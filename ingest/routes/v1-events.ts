@@ -12,7 +12,7 @@ import {
 } from '../http/schemas.ts'
 import type { Accepted } from '../intake/intake.ts'
 import { ownPipeline } from './own-pipeline.ts'
-import { documentedBody, type SubmissionDeps, submitBody } from './submission.ts'
+import { answerOfMany, documentedBody, type SubmissionDeps, submitBody } from './submission.ts'
 
 const MAX_EVENTS = 1_000
 
@@ -63,9 +63,8 @@ export function v1Events(
           if (first.requestId !== null) reply.header('location', predictionPath(first.requestId))
           return reply.code(202).send(acceptedBody(first))
         }
-        const accepted = results.filter(({ ok }) => ok).length
-        const refused = results.length - accepted
-        return reply.code(refused === 0 ? 202 : 207).send({ accepted, refused, results: results.map(itemBody) })
+        const { status, body } = answerOfMany(results, acceptedBody)
+        return reply.code(status).send(body)
       },
     )
   }
@@ -77,9 +76,4 @@ export function predictionPath(requestId: string): string {
 
 function acceptedBody({ requestId, id, repeated }: Extract<Accepted, { ok: true }>): AcceptedOne {
   return { request_id: requestId, event_id: id, repeated }
-}
-
-function itemBody(result: Accepted, index: number): AcceptedMany['results'][number] {
-  if (!result.ok) return { index, status: 'refused', problem: result.problem }
-  return { index, status: 'accepted', ...acceptedBody(result) }
 }

@@ -12,7 +12,7 @@ import {
 } from '../http/schemas.ts'
 import type { Accepted } from '../intake/intake.ts'
 import { ownPipeline } from './own-pipeline.ts'
-import { documentedBody, type SubmissionDeps, submitBody } from './submission.ts'
+import { answerOfMany, documentedBody, type SubmissionDeps, submitBody } from './submission.ts'
 
 const MAX_LABELS = 1_000
 
@@ -58,17 +58,15 @@ export function v1Labels(
         const { results, several } = await submitBody(request, reply, submission)
         const [first] = results
         if (!several && first?.ok === true) {
-          return reply.code(202).send({ event_id: first.id, repeated: first.repeated })
+          return reply.code(202).send(acceptedBody(first))
         }
-        const accepted = results.filter(({ ok }) => ok).length
-        const refused = results.length - accepted
-        return reply.code(refused === 0 ? 202 : 207).send({ accepted, refused, results: results.map(itemBody) })
+        const { status, body } = answerOfMany(results, acceptedBody)
+        return reply.code(status).send(body)
       },
     )
   }
 }
 
-function itemBody(result: Accepted, index: number): LabelsAccepted['results'][number] {
-  if (!result.ok) return { index, status: 'refused', problem: result.problem }
-  return { index, status: 'accepted', event_id: result.id, repeated: result.repeated }
+function acceptedBody({ id, repeated }: Extract<Accepted, { ok: true }>) {
+  return { event_id: id, repeated }
 }
