@@ -1,7 +1,7 @@
 /** A user who reads, and nothing else. */
 import { createHash, randomBytes } from 'node:crypto'
-import { literal, quoted } from './cluster.ts'
 import type { Migration } from './migrate.ts'
+import { sqlName, sqlText } from './sql-text.ts'
 
 export interface Analyst {
   readonly name: string
@@ -22,10 +22,10 @@ export interface AnalystScope {
 /** Of these a tenant's analyst sees the tenant's rows, and of other tables nothing. The server hears a hash of the password. */
 export function analystStatements(analyst: Analyst, scope: AnalystScope): readonly string[] {
   const { name, password, tenant } = analyst
-  const on = scope.cluster === null ? '' : ` ON CLUSTER ${quoted(scope.cluster)}`
-  const user = quoted(name)
+  const on = scope.cluster === null ? '' : ` ON CLUSTER ${sqlName(scope.cluster)}`
+  const user = sqlName(name)
   const tables = tenantTables(scope.migrations)
-  const place = (table: string): string => `${quoted(scope.database)}.${quoted(table)}`
+  const place = (table: string): string => `${sqlName(scope.database)}.${sqlName(table)}`
   const salt = randomBytes(16).toString('hex')
   const hash = createHash('sha256').update(`${password}${salt}`).digest('hex')
   // made anew it has no rights of before; readonly = 2 lets clients choose formats and limits of their own
@@ -37,7 +37,7 @@ export function analystStatements(analyst: Analyst, scope: AnalystScope): readon
     return [
       ...create,
       ...drop,
-      `GRANT${on} SELECT ON ${quoted(scope.database)}.* TO ${user}`,
+      `GRANT${on} SELECT ON ${sqlName(scope.database)}.* TO ${user}`,
       // digests of API keys are in it
       `REVOKE${on} SELECT ON ${place('control_log')} FROM ${user}`,
     ]
@@ -48,14 +48,14 @@ export function analystStatements(analyst: Analyst, scope: AnalystScope): readon
       // with a policy of any kind on a table, whoever has none may see nothing of it: the sinks among them
       `CREATE ROW POLICY IF NOT EXISTS millrace_everybody${on} ON ${place(table)} FOR SELECT USING 1 TO ALL`,
       // restrictive: what other policies allow does not widen it
-      `CREATE ROW POLICY OR REPLACE ${policy(name)}${on} ON ${place(table)} AS RESTRICTIVE FOR SELECT USING tenant = ${literal(tenant)} TO ${user}`,
+      `CREATE ROW POLICY OR REPLACE ${policy(name)}${on} ON ${place(table)} AS RESTRICTIVE FOR SELECT USING tenant = ${sqlText(tenant)} TO ${user}`,
     ]),
     // views read as whoever asks, so the policies hold in them
     ...[...tables, ...scope.views].map((table) => `GRANT${on} SELECT ON ${place(table)} TO ${user}`),
   ]
 }
 
-const policy = (name: string): string => quoted(`millrace_tenant_of_${name}`)
+const policy = (name: string): string => sqlName(`millrace_tenant_of_${name}`)
 
 /** Tables with a column `tenant`. */
 export function tenantTables(migrations: readonly Migration[]): readonly string[] {

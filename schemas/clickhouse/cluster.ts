@@ -1,3 +1,5 @@
+import { sqlName } from './sql-text.ts'
+
 /** The DDL of this folder for a replicated cluster. */
 
 const NAME = '(?:`(?:[^`\\\\]|\\\\.)+`|\\w+)'
@@ -15,7 +17,7 @@ const REPLICA = "'/clickhouse/tables/{uuid}/{shard}', '{replica}'"
  * of inserts remembered by Keeper. `{shard}` and `{replica}` are macros of the servers.
  */
 export function onCluster(sql: string, cluster: string): string {
-  const on = `$1 ON CLUSTER ${quoted(cluster)}`
+  const on = `$1 ON CLUSTER ${sqlName(cluster)}`
   return sql
     .replace(CREATE, on)
     .replace(ALTER, on)
@@ -25,12 +27,4 @@ export function onCluster(sql: string, cluster: string): string {
         `${engine}Replicated${family}(${version === undefined ? REPLICA : `${REPLICA}, ${version}`})`,
     )
     .replaceAll('non_replicated_deduplication_window', 'replicated_deduplication_window')
-}
-
-export function quoted(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
-}
-
-export function literal(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
 }

@@ -18,7 +18,8 @@
  * DESCRIBE TABLE shows it.
  */
 import type { CompiledMonitor } from '../pipeline/monitor.ts'
-import { identifier, text, type View, viewPrefix } from './pipeline-views.ts'
+import { type View, viewPrefix } from './pipeline-views.ts'
+import { sqlName, sqlText } from './sql-text.ts'
 
 export interface DriftViewsInput {
   /** Pipeline name. */
@@ -51,17 +52,17 @@ const CLOSED: Column = ['closed', 'Bool', 'The window is over: only late records
 
 /** To be made in order, behind the pipeline's own views. */
 export function driftViews({ name, monitor }: DriftViewsInput): readonly View[] {
-  const of = `pipeline = ${text(name)}`
+  const of = `pipeline = ${sqlText(name)}`
   const pane = `${of} AND pane_seconds = ${monitor.paneMs / 1_000}`
   // by the table's name: a view's own column may be called like one of the table
   const window = `t.${of} AND t.n > 0 AND dateDiff('second', t.window_start, t.window_end) = ${monitor.windowMs / 1_000}`
   const view = (suffix: string, comment: string, columns: readonly Column[], from: string): View => {
     const called = `${viewPrefix(name)}_${suffix}`
-    const typed = columns.map(([column, type, said]) => `    ${identifier(column)} ${type} COMMENT ${text(said)}`)
-    const sources = columns.map(([column, , , sql]) => `    ${sql ?? `t.${column}`} AS ${identifier(column)}`)
+    const typed = columns.map(([column, type, said]) => `    ${sqlName(column)} ${type} COMMENT ${sqlText(said)}`)
+    const sources = columns.map(([column, , , sql]) => `    ${sql ?? `t.${column}`} AS ${sqlName(column)}`)
     return {
       name: called,
-      sql: `CREATE OR REPLACE VIEW ${identifier(called)}\n(\n${typed.join(',\n')}\n) AS\nSELECT\n${sources.join(',\n')}\n${from}\n${BY_PARTITION}\nCOMMENT ${text(comment)}`,
+      sql: `CREATE OR REPLACE VIEW ${sqlName(called)}\n(\n${typed.join(',\n')}\n) AS\nSELECT\n${sources.join(',\n')}\n${from}\n${BY_PARTITION}\nCOMMENT ${sqlText(comment)}`,
     }
   }
   return [
@@ -204,7 +205,7 @@ const shown = (metric: string, comment: string): Column => [
   metric,
   'Nullable(Float64)',
   comment,
-  `maxOrNullIf(t.value, t.metric = ${text(metric)})`,
+  `maxOrNullIf(t.value, t.metric = ${sqlText(metric)})`,
 ]
 
 const DRIFT_NOW: readonly Column[] = [

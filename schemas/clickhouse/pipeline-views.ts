@@ -10,6 +10,7 @@
  * with the code that the model saw beside it in <name>_code. What the model saw, NaN included, is in `features`.
  */
 import type { FeatureSet, FeatureType } from '../pipeline/compiled.ts'
+import { sqlName, sqlText } from './sql-text.ts'
 
 export interface PipelineViewsInput {
   /** Pipeline name. */
@@ -81,13 +82,13 @@ function predictionsView({ name, featureSet, knownFeatureSets }: PipelineViewsIn
   const names = featureSet.features.map((feature) => unusedName(feature.name, taken))
   const columns = featureSet.features.flatMap((feature, index) => {
     const column = names[index] ?? feature.name
-    const value = `${shownValue(feature.name, feature, sets)} AS ${identifier(column)}`
+    const value = `${shownValue(feature.name, feature, sets)} AS ${sqlName(column)}`
     if (feature.type !== 'category') return [value]
     const code = unusedName(`${column}_code`, taken)
-    return [value, `${numberOf(rawValue(feature.name, sets))} AS ${identifier(code)}`]
+    return [value, `${numberOf(rawValue(feature.name, sets))} AS ${sqlName(code)}`]
   })
   return [
-    `CREATE OR REPLACE VIEW ${identifier(`${viewPrefix(name)}_predictions`)} AS`,
+    `CREATE OR REPLACE VIEW ${sqlName(`${viewPrefix(name)}_predictions`)} AS`,
     'SELECT',
     [
       ...COMMON_COLUMNS.map(sourceColumn),
@@ -96,7 +97,7 @@ function predictionsView({ name, featureSet, knownFeatureSets }: PipelineViewsIn
       `${REQUEST_ID} AS request_id`,
     ].join(',\n'),
     'FROM predictions AS p FINAL',
-    `WHERE p.pipeline = ${text(name)}`,
+    `WHERE p.pipeline = ${sqlText(name)}`,
     FINAL_BY_PARTITION,
   ].join('\n')
 }
@@ -109,7 +110,7 @@ const REQUEST_ID =
 const FINAL_BY_PARTITION = 'SETTINGS do_not_merge_across_partitions_select_final = 1'
 
 function qualityView(name: string): string {
-  const view = identifier(`${viewPrefix(name)}_quality`)
+  const view = sqlName(`${viewPrefix(name)}_quality`)
   return `CREATE OR REPLACE VIEW ${view} AS
 SELECT
 ${COMMON_COLUMNS.map(sourceColumn).join(',\n')},
@@ -127,9 +128,9 @@ ${COMMON_COLUMNS.map(sourceColumn).join(',\n')},
 FROM predictions AS p FINAL
 INNER JOIN
 (
-    SELECT tenant, event_id, kind, value, toString(class) AS class, label_time FROM labels FINAL WHERE pipeline = ${text(name)}
+    SELECT tenant, event_id, kind, value, toString(class) AS class, label_time FROM labels FINAL WHERE pipeline = ${sqlText(name)}
 ) AS l ON l.tenant = p.tenant AND l.event_id = p.event_id
-WHERE p.pipeline = ${text(name)}
+WHERE p.pipeline = ${sqlText(name)}
 ${FINAL_BY_PARTITION}`
 }
 
@@ -138,7 +139,7 @@ ${FINAL_BY_PARTITION}`
  * has no pair: no version said it.
  */
 function versionsView(name: string): string {
-  const view = identifier(`${viewPrefix(name)}_versions`)
+  const view = sqlName(`${viewPrefix(name)}_versions`)
   return `CREATE OR REPLACE VIEW ${view} AS
 SELECT
 ${['tenant', 'segment', 'event_id', 'event_time', 'ingested_at', 'role', 'model_version', 'score', 'label'].map(sourceColumn).join(',\n')},
@@ -152,16 +153,16 @@ FROM predictions AS p FINAL
 INNER JOIN
 (
     SELECT origin_generation, kafka_partition, origin_offset, model_version, score, label
-    FROM shadow_predictions FINAL WHERE pipeline = ${text(name)}
+    FROM shadow_predictions FINAL WHERE pipeline = ${sqlText(name)}
 ) AS s
     ON s.origin_generation = p.origin_generation AND s.kafka_partition = p.kafka_partition AND s.origin_offset = p.origin_offset
-WHERE p.pipeline = ${text(name)} AND p.role != 'shadow' AND p.answer != 'fallback'
+WHERE p.pipeline = ${sqlText(name)} AND p.role != 'shadow' AND p.answer != 'fallback'
 ${FINAL_BY_PARTITION}`
 }
 
 /** By the hour in which they were scored; scores are those of the model, never of the fallback. */
 function rolloutView(name: string): string {
-  const view = identifier(`${viewPrefix(name)}_rollout`)
+  const view = sqlName(`${viewPrefix(name)}_rollout`)
   const columns = 'toStartOfHour(scored_at) AS hour, model, model_version, toString(role) AS role, score, answer'
   return `CREATE OR REPLACE VIEW ${view} AS
 SELECT
@@ -178,9 +179,9 @@ SELECT
     countIf(answer = 'fallback') / rows AS fallback_share
 FROM
 (
-    SELECT ${columns} FROM predictions FINAL WHERE pipeline = ${text(name)}
+    SELECT ${columns} FROM predictions FINAL WHERE pipeline = ${sqlText(name)}
     UNION ALL
-    SELECT ${columns} FROM shadow_predictions FINAL WHERE pipeline = ${text(name)}
+    SELECT ${columns} FROM shadow_predictions FINAL WHERE pipeline = ${sqlText(name)}
 )
 GROUP BY hour, model, model_version, role
 ${FINAL_BY_PARTITION}`
@@ -238,14 +239,14 @@ function numberOf(value: string): string {
 function categoryText({ place, type }: Position): string {
   const values = type.type === 'category' ? type.values : []
   const code = `p.features[${place}]`
-  return `if(${code} >= 0 AND ${code} < ${values.length}, [${values.map(text).join(', ')}][toUInt32(${code}) + 1], NULL)`
+  return `if(${code} >= 0 AND ${code} < ${values.length}, [${values.map(sqlText).join(', ')}][toUInt32(${code}) + 1], NULL)`
 }
 
 /** One expression per feature set, joined into a choice by the row's own set. */
 function choose(positions: readonly Position[], expression: (position: Position) => string, otherwise: string): string {
   const bySql = Map.groupBy(positions, expression)
   const branches = [...bySql].map(([sql, same]) => {
-    const digests = same.map(({ digest }) => text(digest)).join(', ')
+    const digests = same.map(({ digest }) => sqlText(digest)).join(', ')
     return `p.feature_set IN (${digests}), ${sql}`
   })
   return `multiIf(${[...branches, otherwise].join(', ')})`
@@ -260,13 +261,4 @@ function unusedName(name: string, taken: Set<string>): string {
 
 function sourceColumn(column: string): string {
   return `    p.${column} AS ${column}`
-}
-
-export function identifier(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
-}
-
-/** A string literal. */
-export function text(value: string): string {
-  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
 }

@@ -1,7 +1,7 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { sqlText } from '../../schemas/clickhouse/sql-text.ts'
 import { storedLanes } from '../drift/panes/pane-progress.ts'
 import { type Reconciled, reconcilePanes } from '../drift/panes/reconcile.ts'
-import { sqlText } from '../drift/sql-text.ts'
 
 /**
  * Compares all panes of the profile that was counted by last with the predictions, each once. Null when nothing was counted yet. Rejects with

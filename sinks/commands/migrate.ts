@@ -6,11 +6,12 @@ import {
 import { type Connections, clickHouseConfig } from '../../infra/runtime/config.ts'
 import { MillraceError } from '../../infra/runtime/errors.ts'
 import { type Analyst, analystStatements } from '../../schemas/clickhouse/analyst.ts'
-import { onCluster, quoted } from '../../schemas/clickhouse/cluster.ts'
+import { onCluster } from '../../schemas/clickhouse/cluster.ts'
 import { driftViews } from '../../schemas/clickhouse/drift-views.ts'
 import { HISTORY, migrate, readMigrations } from '../../schemas/clickhouse/migrate.ts'
 import { pipelineViews } from '../../schemas/clickhouse/pipeline-views.ts'
 import { keptDaysOf, type Retention, retentionStatements } from '../../schemas/clickhouse/retention.ts'
+import { sqlName } from '../../schemas/clickhouse/sql-text.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { listModelVersions, readModelManifest } from '../../schemas/pipeline/manifest.ts'
@@ -81,7 +82,7 @@ export async function migrationStatements(
   const scope = { database, migrations, views: views.ofTenants, cluster }
   return [
     dialect(databaseStatement(database)),
-    `USE ${quoted(database)}`,
+    `USE ${sqlName(database)}`,
     ...[HISTORY, ...migrations.map(({ sql }) => sql), ...views.all.map(({ sql }) => sql)].map((sql) =>
       dialect(sql.trim()),
     ),
@@ -128,7 +129,7 @@ function viewsOf(pipeline: CompiledPipeline): { readonly all: readonly View[]; r
   return { all: [...ofTenants, ...driftViews(pipeline)], ofTenants: ofTenants.map(({ name }) => name) }
 }
 
-const databaseStatement = (database: string): string => `CREATE DATABASE IF NOT EXISTS ${quoted(database)}`
+const databaseStatement = (database: string): string => `CREATE DATABASE IF NOT EXISTS ${sqlName(database)}`
 
 /** A user without the right to make databases is fine when there is one. */
 async function ensureDatabase(config: ClickHouseConfig, dialect: (sql: string) => string): Promise<void> {

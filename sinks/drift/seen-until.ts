@@ -1,5 +1,5 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
-import { sqlText } from './sql-text.ts'
+import { sqlText } from '../../schemas/clickhouse/sql-text.ts'
 
 /** Answers the largest event time of the pipeline's predictions, epoch ms; null before the first. Looks only at what is later than it knows. */
 export function createSeenUntil(

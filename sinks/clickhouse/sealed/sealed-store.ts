@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { RowKind } from '../stored-row.ts'
 
 /** What of the rows of a partition is to be looked for. */
@@ -46,7 +47,7 @@ export function createSealedStore(
       }),
 
     endInserts: (lane) =>
-      clickhouse.command(`KILL QUERY WHERE startsWith(query_id, '${literal(queryPrefix(lane))}') SYNC`),
+      clickhouse.command(`KILL QUERY WHERE startsWith(query_id, ${sqlText(queryPrefix(lane))}) SYNC`),
 
     async stored({ generation, partition, a, b, times }) {
       const bounds =
@@ -75,5 +76,3 @@ export function createSealedStore(
     },
   }
 }
-
-const literal = (text: string): string => text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")

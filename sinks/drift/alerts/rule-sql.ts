@@ -1,6 +1,6 @@
+import { sqlText, sqlTime } from '../../../schemas/clickhouse/sql-text.ts'
 import type { CompiledAlertRule } from '../../../schemas/pipeline/monitor.ts'
 import { ALL_THAT_IS_KNOWN } from '../quality/window-sums.ts'
-import { sqlText, sqlTime } from '../sql-text.ts'
 import type { RuleChange } from './alert-state.ts'
 
 /** What a rule looks at. */

@@ -1,5 +1,5 @@
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
-import { sqlText } from '../sql-text.ts'
 
 export interface TrainingWindow {
   /** Epoch ms, of the event: from ≤ t < to. */

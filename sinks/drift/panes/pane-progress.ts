@@ -1,5 +1,5 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
-import { sqlText } from '../sql-text.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 
 /** Records [from, to) of a partition of the predictions topic. */
 export interface OffsetRange {
@@ -75,10 +75,20 @@ export async function noteProgress(
   ranges: readonly OffsetRange[],
   computedAt: number,
 ): Promise<void> {
-  const rows = ranges.map(({ generation, partition, to }) => ({
-    pipeline: name.pipeline,
-    panes: progressName(name),
-    input: INPUT,
+  const records = ranges.map((range) => ({ ...range, input: INPUT }))
+  await writeProgress(clickhouse, { pipeline: name.pipeline, panes: progressName(name) }, records, computedAt)
+}
+
+/** Of any panes: what they have of each partition of their inputs, up to `to`. */
+export async function writeProgress(
+  clickhouse: Pick<ClickHouseClient, 'insert'>,
+  of: { readonly pipeline: string; readonly panes: string },
+  records: readonly (Pick<OffsetRange, 'generation' | 'partition' | 'to'> & { readonly input: string })[],
+  computedAt: number,
+): Promise<void> {
+  const rows = records.map(({ input, generation, partition, to }) => ({
+    ...of,
+    input,
     kafka_generation: generation,
     kafka_partition: partition,
     next_offset: to,

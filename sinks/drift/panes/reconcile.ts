@@ -1,5 +1,5 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
-import { sqlText } from '../sql-text.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import { type OffsetRange, offsetsSql, openRanges, type PanesName } from './pane-progress.ts'
 import { HAS_PANE, inPanesSql, paneRowsSql, paneSql, runsOf } from './pane-time.ts'
 import { type CountedOf, countedSql } from './replace-panes.ts'

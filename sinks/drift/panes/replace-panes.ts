@@ -1,7 +1,7 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { ReferenceMoments, ReferenceProfile } from '../../../schemas/control/profiles.ts'
 import { countsSql, type PredictionColumns, productSumsSql, standardisedSql } from '../profiles/count-index.ts'
-import { sqlText } from '../sql-text.ts'
 import type { PanesName } from './pane-progress.ts'
 import { inPanesSql, paneRowsSql, paneSql, runsOf } from './pane-time.ts'
 

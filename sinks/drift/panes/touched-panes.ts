@@ -1,11 +1,11 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { type OffsetRange, offsetsSql } from './pane-progress.ts'
-import { HAS_PANE, inPanesSql, paneSql } from './pane-time.ts'
+import { HAS_PANE, paneSql } from './pane-time.ts'
+import { portionsOfPanes } from './portions.ts'
 import { countedSql, type PanesOf } from './replace-panes.ts'
 
 /** Panes that are computed together, because together they are of a bearable size. */
-const MAX_ROWS = 1_000_000
-const MAX_PANES = 400
+const PORTION = { maxPanes: 400, maxRows: 1_000_000 }
 
 /** The panes that these records lie in, ascending. */
 export async function touchedPanes(
@@ -21,30 +21,11 @@ export async function touchedPanes(
   return rows.map(({ pane }) => pane)
 }
 
-/** The panes in portions, by how many predictions are in them now. */
+/** The panes in portions of a bearable size. */
 export async function portionsOf(
   clickhouse: Pick<ClickHouseClient, 'rows'>,
   of: PanesOf,
   panes: readonly number[],
 ): Promise<readonly (readonly number[])[]> {
-  const portions: number[][] = []
-  for (let at = 0; at < panes.length; at += MAX_PANES) {
-    const some = panes.slice(at, at + MAX_PANES)
-    const rows = await clickhouse.rows<{ pane: number; rows: number }>(
-      `SELECT toFloat64(${paneSql(of.paneMs)}) AS pane, toFloat64(count()) AS rows FROM predictions
-       WHERE ${countedSql(of)} AND ${inPanesSql(some, of.paneMs)} GROUP BY pane`,
-    )
-    const counts = new Map(rows.map((row) => [row.pane, row.rows]))
-    let sum = Number.POSITIVE_INFINITY
-    for (const pane of some) {
-      const count = counts.get(pane) ?? 0
-      if (sum + count > MAX_ROWS) {
-        portions.push([])
-        sum = 0
-      }
-      portions.at(-1)?.push(pane)
-      sum += count
-    }
-  }
-  return portions
+  return await portionsOfPanes(clickhouse, { where: countedSql(of), paneMs: of.paneMs, ...PORTION }, panes)
 }

@@ -1,5 +1,6 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { fatal } from '../../../infra/runtime/errors.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type {
   ReferenceMoments,
   ReferenceProfile,
@@ -9,7 +10,6 @@ import type {
 } from '../../../schemas/control/profiles.ts'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import type { CompiledMonitor } from '../../../schemas/pipeline/monitor.ts'
-import { sqlText } from '../sql-text.ts'
 import { calibrate } from './calibrate.ts'
 import { countsSql, PREDICTION_COLUMNS, productSumsSql, standardisedSql } from './count-index.ts'
 import { type PartCounts, spreadOfWindows } from './own-windows.ts'

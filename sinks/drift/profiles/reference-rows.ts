@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
-import { sqlText } from '../sql-text.ts'
 
 /**
  * The rows of a reference in a table of their own, so that everything that a profile says is of the very same rows, whatever is stored

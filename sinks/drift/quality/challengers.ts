@@ -1,5 +1,5 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
-import { sqlText } from '../sql-text.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import { absoluteErrors, logLosses, squaredErrors } from '../statistics/losses.ts'
 import { compareAucs, compareLosses, type PairedTest } from '../statistics/paired.ts'
 

@@ -1,7 +1,8 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
-import { offsetsSql } from '../panes/pane-progress.ts'
-import { HAS_PANE, inPanesSql, paneSql } from '../panes/pane-time.ts'
-import { sqlText } from '../sql-text.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
+import { offsetsSql, writeProgress } from '../panes/pane-progress.ts'
+import { HAS_PANE, paneSql } from '../panes/pane-time.ts'
+import { portionsOfPanes } from '../panes/portions.ts'
 
 /** What panes are computed with; others are computed anew for other settings. */
 export interface PaneSettings {
@@ -30,8 +31,7 @@ type Rows = Pick<ClickHouseClient, 'rows'>
 const TABLES = { predictions: 'predictions', shadow: 'shadow_predictions', labels: 'labels' } as const
 const INPUTS = ['predictions', 'shadow', 'labels'] as const
 /** Panes that are computed together: each has histograms by lag, segment and version, and their predictions meet their labels in memory. */
-const MAX_PANES = 100
-const MAX_ROWS = 500_000
+const PORTION = { maxPanes: 100, maxRows: 500_000 }
 
 const panesName = ({ paneMs, threshold }: PaneSettings): string => `performance/${paneMs / 1_000}/${threshold}`
 
@@ -112,32 +112,13 @@ export async function touchedPanes(
   return rows.map(({ pane }) => pane)
 }
 
-/** The panes in portions of a bearable size, by how many predictions are in them now. */
+/** The panes in portions of a bearable size. */
 export async function portionsOf(
   clickhouse: Rows,
   { pipeline, paneMs }: PaneSettings,
   panes: readonly number[],
 ): Promise<readonly (readonly number[])[]> {
-  const portions: number[][] = []
-  for (let at = 0; at < panes.length; at += MAX_PANES) {
-    const some = panes.slice(at, at + MAX_PANES)
-    const counted = await clickhouse.rows<{ pane: number; rows: number }>(
-      `SELECT toFloat64(${paneSql(paneMs)}) AS pane, toFloat64(count()) AS rows FROM predictions
-       WHERE pipeline = ${sqlText(pipeline)} AND ${inPanesSql(some, paneMs)} GROUP BY pane`,
-    )
-    const counts = new Map(counted.map(({ pane, rows }) => [pane, rows]))
-    let sum = Number.POSITIVE_INFINITY
-    for (const pane of some) {
-      const rows = counts.get(pane) ?? 0
-      if (sum + rows > MAX_ROWS) {
-        portions.push([])
-        sum = 0
-      }
-      portions.at(-1)?.push(pane)
-      sum += rows
-    }
-  }
-  return portions
+  return await portionsOfPanes(clickhouse, { where: `pipeline = ${sqlText(pipeline)}`, paneMs, ...PORTION }, panes)
 }
 
 /** To be called once all that the records touch has been computed. */
@@ -147,17 +128,7 @@ export async function noteProgress(
   records: readonly NewRecords[],
   computedAt: number,
 ): Promise<void> {
-  const rows = records.map(({ input, generation, partition, to }) => ({
-    pipeline: settings.pipeline,
-    panes: panesName(settings),
-    input,
-    kafka_generation: generation,
-    kafka_partition: partition,
-    next_offset: to,
-    computed_at: computedAt,
-  }))
-  const columns = ['pipeline', 'panes', 'input', 'kafka_generation', 'kafka_partition', 'next_offset', 'computed_at']
-  if (rows.length > 0) await clickhouse.insert('pane_progress', columns, rows)
+  await writeProgress(clickhouse, { pipeline: settings.pipeline, panes: panesName(settings) }, records, computedAt)
 }
 
 function laneKey({ input, generation, partition }: Lane): string {

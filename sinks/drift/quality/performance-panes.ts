@@ -1,6 +1,6 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { sqlText, sqlTime } from '../../../schemas/clickhouse/sql-text.ts'
 import { inPanesSql, paneSql } from '../panes/pane-time.ts'
-import { sqlText, sqlTime } from '../sql-text.ts'
 import type { PaneSettings } from './performance-inputs.ts'
 
 /** Bins of the score, of equal width from 0 to 1. */

@@ -1,6 +1,6 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { sqlText, sqlTime } from '../../../schemas/clickhouse/sql-text.ts'
 import type { ProfileEntry } from '../../../schemas/control/profiles.ts'
-import { sqlText, sqlTime } from '../sql-text.ts'
 import { gains, type Pairs, readPairs } from './challengers.ts'
 import { estimatedMetrics, gapMetrics, type Metric, realizedMetrics } from './metrics.ts'
 import type { PaneSettings } from './performance-inputs.ts'

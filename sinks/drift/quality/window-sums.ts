@@ -1,5 +1,5 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
-import { sqlText, sqlTime } from '../sql-text.ts'
+import { sqlText, sqlTime } from '../../../schemas/clickhouse/sql-text.ts'
 import type { PaneSettings } from './performance-inputs.ts'
 
 /** After how many hours it is asked what was known; the last = all that is known. */

@@ -1,5 +1,5 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
-import { sqlText, sqlTime } from '../sql-text.ts'
+import { sqlText, sqlTime } from '../../../schemas/clickhouse/sql-text.ts'
 
 export interface ReportWindow {
   /** Of the views' names. */

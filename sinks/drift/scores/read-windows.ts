@@ -1,7 +1,7 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { PanesName } from '../panes/pane-progress.ts'
 import { paneRowsSql, runsOf } from '../panes/pane-time.ts'
-import { sqlText } from '../sql-text.ts'
 
 interface WindowKey {
   readonly version: string

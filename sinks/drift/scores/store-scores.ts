@@ -1,6 +1,6 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import { serverTime } from '../panes/server-time.ts'
-import { sqlText } from '../sql-text.ts'
 import { readMomentWindows, readSubjectWindows, type WindowsOf } from './read-windows.ts'
 import type { ScoredSubject, WindowScorer } from './score-windows.ts'
 
