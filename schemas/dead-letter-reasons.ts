@@ -14,7 +14,7 @@ const DEAD_LETTER_REASONS = {
   invalid_time: 'the time field is not a time that can be stored',
   non_finite: 'a number is infinite, or missing where the model does not take missing values',
   step_error: "the pipeline's own code threw on this record, twice",
-  no_truth: 'the label says nothing about its event yet',
+  no_truth: 'the label says nothing about its event, and its schema has no null by which a label is withdrawn',
   feature_width: 'the vector has another number of features than its feature set',
   feature_out_of_range: 'a feature is outside the range that the model was made for',
   feature_not_whole: 'a feature that the model takes as a whole number is none, or too large to be exact',

@@ -1,4 +1,5 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { IS_LABEL } from '../../schemas/clickhouse/label-kinds.ts'
 import { parametersOf, SERVED } from './history.ts'
 import type { BackfillRun } from './runs.ts'
 
@@ -55,7 +56,8 @@ const LABELLED = `(
     SELECT served, backfill, served_class, backfill_class, kind, value, class FROM ${PAIRS} AS x
     INNER JOIN
     (
-        SELECT tenant, event_id, toString(kind) AS kind, value, toString(class) AS class FROM labels FINAL WHERE pipeline = {pipeline:String}
+        SELECT tenant, event_id, toString(kind) AS kind, value, toString(class) AS class FROM labels FINAL
+        WHERE pipeline = {pipeline:String} AND ${IS_LABEL}
     ) AS l ON x.tenant = l.tenant AND x.event_id = l.event_id
 )`
 

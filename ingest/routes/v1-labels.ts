@@ -16,7 +16,7 @@ import { answerOfMany, documentedBody, type SubmissionDeps, submitBody } from '.
 
 const MAX_LABELS = 1_000
 
-/** `POST /v1/pipelines/{pipeline}/labels`: 202 once they are in Kafka. Of several labels of one event the last one counts. */
+/** `POST /v1/pipelines/{pipeline}/labels`: 202 once they are in Kafka. Of several labels of one event the last one counts; one without a truth withdraws it. */
 export function v1Labels(
   deps: Omit<SubmissionDeps, 'maxEvents' | 'keyBecomesId'> & { readonly pipeline: CompiledPipeline },
 ): (app: Gateway) => void {
@@ -30,7 +30,7 @@ export function v1Labels(
       {
         config: {
           scope: 'label',
-          documentedBody: documentedBody(`A label, or up to ${MAX_LABELS} of them.`, MAX_LABELS, record),
+          documentedBody: documentedBody(describeBody(label?.withdrawable === true), MAX_LABELS, record),
         },
         onRequest: ownPipeline(pipeline),
         schema: {
@@ -65,6 +65,11 @@ export function v1Labels(
       },
     )
   }
+}
+
+function describeBody(withdrawable: boolean): string {
+  const withdrawal = ' One without a truth, whose field for it is null, withdraws what was said of its event before.'
+  return `A label, or up to ${MAX_LABELS} of them. Of several of one event the last one counts.${withdrawable ? withdrawal : ''}`
 }
 
 function acceptedBody({ id, repeated }: Extract<Accepted, { ok: true }>) {

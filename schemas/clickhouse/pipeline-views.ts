@@ -2,7 +2,7 @@
  * The views that a pipeline's users query:
  *
  *   <pipeline>_predictions  every prediction once, one named column per feature
- *   <pipeline>_quality      predictions whose label has arrived, with the label
+ *   <pipeline>_quality      predictions whose label has arrived and was not withdrawn, with the label
  *   <pipeline>_versions     what was answered and what a shadow version would have said, of the same event
  *   <pipeline>_rollout      hour by hour, what each version said in each role
  *
@@ -10,6 +10,7 @@
  * with the code that the model saw beside it in <name>_code. What the model saw, NaN included, is in `features`.
  */
 import type { FeatureSet, FeatureType } from '../pipeline/compiled.ts'
+import { IS_LABEL } from './label-kinds.ts'
 import { sqlName, sqlText } from './sql-text.ts'
 
 export interface PipelineViewsInput {
@@ -128,7 +129,8 @@ ${COMMON_COLUMNS.map(sourceColumn).join(',\n')},
 FROM predictions AS p FINAL
 INNER JOIN
 (
-    SELECT tenant, event_id, kind, value, toString(class) AS class, label_time FROM labels FINAL WHERE pipeline = ${sqlText(name)}
+    SELECT tenant, event_id, kind, value, toString(class) AS class, label_time FROM labels FINAL
+    WHERE pipeline = ${sqlText(name)} AND ${IS_LABEL}
 ) AS l ON l.tenant = p.tenant AND l.event_id = p.event_id
 WHERE p.pipeline = ${sqlText(name)}
 ${FINAL_BY_PARTITION}`

@@ -231,6 +231,11 @@ function isNull(type: AvroType): boolean {
   return type.kind === 'primitive' && type.type === 'null'
 }
 
+/** Whether null is a value of the type itself. */
+export function mayBeNull(type: AvroType): boolean {
+  return isNull(type) || (type.kind === 'union' && type.branches.some(isNull))
+}
+
 /** Short name of a type for messages: `nullable string`, `array`, `record`. */
 export function describeType(type: AvroType): string {
   const scalar = scalarOf(type)

@@ -1,7 +1,7 @@
 /** The event, tables, label and model of a definition, checked against their schemas. */
 import path from 'node:path'
 import { eventsTopic, stageTopic, tableTopic, valueSubject } from '../topics.ts'
-import { type AvroField, type AvroRecord, describeType, type ScalarType, scalarOf } from './avro-schema.ts'
+import { type AvroField, type AvroRecord, describeType, mayBeNull, type ScalarType, scalarOf } from './avro-schema.ts'
 import type { AvroSchema, CompiledEvent, CompiledLabel, CompiledModelChoice, CompiledTable } from './compiled.ts'
 import type { Cursor } from './cursor.ts'
 import { NAME, NAME_EXPECTED } from './manifest.ts'
@@ -210,6 +210,9 @@ export function compileLabel(pipeline: string, place: Cursor, schemaOf: SchemaRe
       idField: fieldName(label.id),
       timeField: fieldName(label.time),
       value: value as CompiledLabel['value'],
+      withdrawable: record.fields.some(
+        ({ name, type }) => name !== fieldName(label.id) && name !== fieldName(label.time) && mayBeNull(type),
+      ),
     },
   }
 }

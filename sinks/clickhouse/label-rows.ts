@@ -1,4 +1,5 @@
 import type { RecordBatch } from '../../infra/runtime/kafka/record-batch.ts'
+import { WITHDRAWN } from '../../schemas/clickhouse/label-kinds.ts'
 import type { DeadLetterReason } from '../../schemas/dead-letter-reasons.ts'
 import { TENANT_HEADER } from '../../schemas/headers.ts'
 import type { CompiledEvent, CompiledLabel } from '../../schemas/pipeline/compiled.ts'
@@ -9,7 +10,7 @@ export type LabelRecord = Readonly<Record<string, unknown>>
 
 export interface LabelRowsInput {
   readonly pipeline: string
-  readonly label: Pick<CompiledLabel, 'idField' | 'timeField' | 'value'>
+  readonly label: Pick<CompiledLabel, 'idField' | 'timeField' | 'value' | 'withdrawable'>
   /** A label belongs to a tenant by the same rule as its event. */
   readonly tenant: CompiledEvent['tenant']
 }
@@ -25,7 +26,11 @@ const TYPES = {
   ...SOURCE_TYPES,
 } as const satisfies Record<string, ColumnType>
 
-type Truth = { readonly kind: 'boolean' | 'number' | 'class'; readonly value: number; readonly class: string }
+type Truth = {
+  readonly kind: 'boolean' | 'number' | 'class' | typeof WITHDRAWN
+  readonly value: number
+  readonly class: string
+}
 type Problem = { readonly reason: DeadLetterReason; readonly message: string }
 
 export function labelRows(input: LabelRowsInput): RowKind<LabelRecord> {
@@ -84,8 +89,9 @@ function truthOf(label: LabelRowsInput['label'], record: LabelRecord): Truth | P
     case 'string':
       return { kind: 'class', value: Number.NaN, class: value }
     default:
+      if (value === null && label.withdrawable) return { kind: WITHDRAWN, value: Number.NaN, class: '' }
       if (value === null || value === undefined) {
-        return { reason: 'no_truth', message: 'label.value is null' }
+        return { reason: 'no_truth', message: `label.value is ${value}` }
       }
       return { reason: 'step_error', message: `label.value is a ${typeof value}, not a number, boolean, text or null` }
   }

@@ -44,7 +44,7 @@ async function storePredictions(
 }
 
 async function storeLabel(pipeline: string, offset: number, record: { id: string; truth: boolean | number | string }) {
-  const label = { idField: 'id', timeField: 'at', value: () => record.truth }
+  const label = { idField: 'id', timeField: 'at', value: () => record.truth, withdrawable: true }
   const kind = labelRows({ pipeline, label, tenant: { fixed: 'main' } })
   await database.client.insert(kind.table, Object.keys(kind.types), [
     rowOf(kind.row({ ...record, at: NOW }, at(offset), 0)),

@@ -177,13 +177,27 @@ test('a corrected label moves, a withdrawn one is gone, and copies count once', 
   expect(score('coverage')?.value).toBe(1)
   expect(score('positive_rate')?.value).toBeCloseTo(meanOf(corrected.map((event) => Number(event.truth))), 9)
 
-  // all of them, one label being about each event: no score stands for anything any more
-  await rows.label(labelsOf(corrected, 0))
-  await database.client.command(
-    `INSERT INTO labels (pipeline, tenant, event_id, kind, label_time, written_at, kafka_generation, kafka_partition, kafka_offset)
-     SELECT pipeline, tenant, event_id, 'none', label_time, written_at + INTERVAL 1 HOUR, kafka_generation, 0, kafka_offset + 10000
-     FROM labels FINAL WHERE pipeline = '${pipeline}'`,
-  )
+  // withdrawn it is as if it had never been said, after however many hours it is asked
+  const some = corrected.slice(0, 200).map(({ id, at }) => ({ id, at: at + 90 * HOUR, truth: null }))
+  await rows.label(some)
+  await rows.label(some)
+  await rows.watch(LATER)
+  const left = await scoresOf(pipeline)
+  expect([1, 24, 168, 65_535].map((hours) => left('coverage', '*', hours)?.value)).toEqual([0.6, 0.6, 0.6, 0.6])
+  expect(left('positive_rate')).toMatchObject({
+    n: 500,
+    labels: 300,
+    value: meanOf(corrected.slice(200).map((event) => Number(event.truth))),
+  })
+
+  // what is said later counts again
+  await rows.label(labelsOf(corrected.slice(0, 100), 30))
+  await rows.watch(LATER)
+  const again = await scoresOf(pipeline)
+  expect([24, 168].map((hours) => again('coverage', '*', hours)?.value)).toEqual([0.6, 0.8])
+
+  // all of them: no score stands for anything any more
+  await rows.label(corrected.map(({ id, at }) => ({ id, at, truth: null })))
   await rows.watch(LATER)
   const withdrawn = await scoresOf(pipeline)
   expect(withdrawn('coverage')).toMatchObject({ value: 0, n: 500, labels: 0 })

@@ -35,7 +35,7 @@ afterAll(async () => {
 test('the types that values are checked by are those of the columns', async () => {
   const migrated = await migratedDatabase()
   databases.push(migrated)
-  const label = { idField: 'id', timeField: 'at', value: () => true }
+  const label = { idField: 'id', timeField: 'at', value: () => true, withdrawable: true }
   const kinds = [
     predictionRows('p'),
     labelRows({ pipeline: 'p', label, tenant: { fixed: 'main' } }),

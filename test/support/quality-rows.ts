@@ -14,7 +14,8 @@ export const DAY_ONE = Date.UTC(2026, 0, 5)
 
 export interface StoredLabel {
   readonly id: string
-  readonly truth: boolean | number | string
+  /** Null withdraws. */
+  readonly truth: boolean | number | string | null
   readonly at: number
 }
 
@@ -49,7 +50,12 @@ export function qualityRows(database: TestDatabase, pipeline: string) {
     async label(labels: readonly StoredLabel[]): Promise<void> {
       const kind = labelRows({
         pipeline,
-        label: { idField: 'id', timeField: 'at', value: ({ truth }) => truth as boolean | number | string },
+        label: {
+          idField: 'id',
+          timeField: 'at',
+          value: ({ truth }) => truth as StoredLabel['truth'],
+          withdrawable: true,
+        },
         tenant: { fixed: 'main' },
       })
       const rows = rowsOf('labels', labels, (record, batch) => kind.row({ ...record }, batch, 0))

@@ -15,8 +15,12 @@ const batch = memoryBatch({
   generation: 'labels-id',
 })
 
-function labelRow(record: Record<string, unknown>, value: (record: never) => unknown = () => true) {
-  const label = { idField: 'id', timeField: 'at', value: value as () => boolean }
+function labelRow(
+  record: Record<string, unknown>,
+  value: (record: never) => unknown = () => true,
+  withdrawable = false,
+) {
+  const label = { idField: 'id', timeField: 'at', value: value as () => boolean, withdrawable }
   return labelRows({ pipeline: 'flights', label, tenant: { from: 'header' } }).row(record, batch, 0)
 }
 
@@ -41,6 +45,18 @@ test.each([
       kafka_offset: 40,
     },
   })
+})
+
+test('a label without a truth withdraws what was said where its schema knows null, and is none elsewhere', () => {
+  const of = (value: unknown, withdrawable: boolean) => labelRow({ id: 'a', at: AT }, () => value, withdrawable)
+  expect(of(null, true)).toMatchObject({
+    kind: 'row',
+    row: { event_id: 'a', kind: 'withdrawn', value: Number.NaN, class: '', label_time: AT, kafka_offset: 40 },
+  })
+  const noTruth = { kind: 'rejection', rejection: { kind: 'unstored', reason: 'no_truth', eventId: 'a' } }
+  expect(of(null, false)).toMatchObject(noTruth)
+  // forgotten, not withdrawn
+  expect(of(undefined, true)).toMatchObject(noTruth)
 })
 
 const UNSTORED: readonly (readonly [string, Record<string, unknown>, () => unknown])[] = [

@@ -1,3 +1,4 @@
+import { IS_LABEL } from '../../../schemas/clickhouse/label-kinds.ts'
 import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 
@@ -64,7 +65,7 @@ FROM
 ${window.labelled ? 'INNER' : 'LEFT'} JOIN
 (
   SELECT tenant, event_id, toString(kind) AS kind, value, toString(class) AS class, label_time
-  FROM labels FINAL WHERE ${own} AND label_time <= ${timeSql(window.knownAt)}
+  FROM labels FINAL WHERE ${own} AND ${IS_LABEL} AND label_time <= ${timeSql(window.knownAt)}
 ) AS l ON l.tenant = p.tenant AND l.event_id = p.event_id
 ORDER BY ${ORDER}`
 }
