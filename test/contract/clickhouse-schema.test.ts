@@ -43,7 +43,11 @@ async function storePredictions(
   await database.client.insert(kind.table, Object.keys(kind.types), rows)
 }
 
-async function storeLabel(pipeline: string, offset: number, record: { id: string; truth: boolean | number | string }) {
+async function storeLabel(
+  pipeline: string,
+  offset: number,
+  record: { id: string; truth: boolean | number | string | null },
+) {
   const label = { idField: 'id', timeField: 'at', value: () => record.truth, withdrawable: true }
   const kind = labelRows({ pipeline, label, tenant: { fixed: 'main' } })
   await database.client.insert(kind.table, Object.keys(kind.types), [
@@ -277,6 +281,8 @@ test('the quality view joins each prediction once with the label that counts', a
     [4, { event_id: 'classed', origin_offset: 4, label: 'b' }],
     [5, { event_id: 'measured', origin_offset: 5, score: 0.75 }],
     [6, { event_id: 'late', origin_offset: 1, score: 0.9 }],
+    [7, { event_id: 'withdrawn', origin_offset: 6 }],
+    [8, { event_id: 'said-again', origin_offset: 7, score: 0.75 }],
   ])
   await storeLabel('judged', 1, { id: 'late', truth: true })
   await storeLabel('judged', 2, { id: 'on-time', truth: true })
@@ -284,6 +290,12 @@ test('the quality view joins each prediction once with the label that counts', a
   await storeLabel('judged', 4, { id: 'classed', truth: 'b' })
   await storeLabel('judged', 5, { id: 'measured', truth: 0.25 })
   await storeLabel('another', 6, { id: 'unknown', truth: true })
+  // taken back; taken back and said again; said again before it was taken back
+  await storeLabel('judged', 7, { id: 'withdrawn', truth: true })
+  await storeLabel('judged', 9, { id: 'withdrawn', truth: null })
+  await storeLabel('judged', 8, { id: 'withdrawn', truth: true })
+  await storeLabel('judged', 10, { id: 'said-again', truth: null })
+  await storeLabel('judged', 11, { id: 'said-again', truth: true })
   const rows = await database.client.rows(
     'SELECT event_id, label_kind, label_value, label_class, correct, error FROM judged_quality ORDER BY event_id',
   )
@@ -299,6 +311,7 @@ test('the quality view joins each prediction once with the label that counts', a
     },
     { event_id: 'measured', label_kind: 'number', label_value: 0.25, label_class: null, correct: null, error: 0.5 },
     { event_id: 'on-time', label_kind: 'boolean', label_value: 0, label_class: null, correct: 0, error: 0.75 },
+    { event_id: 'said-again', label_kind: 'boolean', label_value: 1, label_class: null, correct: 1, error: -0.25 },
   ])
 })
 
