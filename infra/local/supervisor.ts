@@ -37,7 +37,7 @@ export interface SupervisedProcess {
   readonly pid: number | null
   /** Last line of the process that reads like an error, else its last line. */
   readonly lastError: string | null
-  /** Resolves with the exit code when a process of `restart: 'never'` has ended; null = by a signal. */
+  /** Resolves with the exit code when a process of `restart: 'never'` has ended and its lines are passed on; null = by a signal. */
   readonly exited: Promise<number | null>
   kill(signal: NodeJS.Signals): void
   /** Ends it, and keeps it down until `start`. */
@@ -123,20 +123,31 @@ function supervise(spec: ProcessSpec, options: SupervisorOptions, guard: Guard):
     }, options.healthyAfterMs)
 
     gone = new Promise((resolve) => {
-      const ended = (code: number | null): void => {
+      const ended = (code: number | null, ranMs: number): void => {
         clearTimeout(healthy)
         log.end()
-        signalGroup(started, 'SIGKILL') // what it had started itself
-        if (started.pid !== undefined) guard.forget(started.pid)
         child = null
-        onEnd(code, performance.now() - startedAt)
+        onEnd(code, ranMs)
         resolve()
       }
       started.once('error', (error) => {
         lastError = error.message
-        ended(null)
+        ended(null, 0)
       })
-      started.once('exit', (code) => ended(code))
+      started.once('exit', (code) => {
+        const ranMs = performance.now() - startedAt
+        clearTimeout(healthy)
+        signalGroup(started, 'SIGKILL') // what it had started itself
+        if (started.pid !== undefined) guard.forget(started.pid)
+        // it has ended once its last words are read; who left its group and holds its output delays that no longer than a stop
+        const deaf = setTimeout(() => {
+          for (const stream of [started.stdout, started.stderr]) stream.destroy()
+        }, options.stopWithinMs)
+        started.once('close', () => {
+          clearTimeout(deaf)
+          ended(code, ranMs)
+        })
+      })
     })
   }
 

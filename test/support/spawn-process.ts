@@ -12,7 +12,7 @@ export interface RunningProcess {
   /** Everything it has printed so far, stdout and stderr in order of arrival. */
   output(): string
   kill(signal: NodeJS.Signals): void
-  /** Its exit code, or the signal that ended it. */
+  /** Its exit code, or the signal that ended it, once all that it printed has been read. */
   readonly exited: Promise<number | NodeJS.Signals>
 }
 
@@ -49,7 +49,7 @@ export function spawnProgram(
     pid,
     output,
     kill: (signal) => void child.kill(signal),
-    exited: once(child, 'exit').then(([code, signal]: (number | NodeJS.Signals)[]) => code ?? signal ?? 0),
+    exited: once(child, 'close').then(([code, signal]: (number | NodeJS.Signals)[]) => code ?? signal ?? 0),
   }
 }
 
