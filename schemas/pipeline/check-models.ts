@@ -9,7 +9,7 @@ import { PipelineError, type Problem } from './problems.ts'
  * Problems of the pipeline's models: every manifest and model file must be sound, and at least one version must fit.
  * Empty when all is well. Reads each model file once to verify its digest.
  */
-export function checkModels(pipeline: CompiledPipeline): readonly Problem[] {
+export async function checkModels(pipeline: CompiledPipeline): Promise<readonly Problem[]> {
   const { directory } = pipeline.model
   const folders = listModelVersions(directory)
   if (folders.length === 0) return [{ file: directory, path: '', message: noModel(pipeline) }]
@@ -24,7 +24,7 @@ export function checkModels(pipeline: CompiledPipeline): readonly Problem[] {
         const message = `version ${manifest.version} is in a folder named ${path.basename(folder)}`
         problems.push({ file, path: 'version', message })
       }
-      verifyModelFile(manifest)
+      await verifyModelFile(manifest)
       const misfit = explainMisfit(pipeline, manifest, file)
       misfits.push(...misfit)
       fits ||= misfit.length === 0

@@ -210,9 +210,7 @@ export function compileLabel(pipeline: string, place: Cursor, schemaOf: SchemaRe
       idField: fieldName(label.id),
       timeField: fieldName(label.time),
       value: value as CompiledLabel['value'],
-      withdrawable: record.fields.some(
-        ({ name, type }) => name !== fieldName(label.id) && name !== fieldName(label.time) && mayBeNull(type),
-      ),
+      withdrawable: record.fields.some(({ type }) => mayBeNull(type)),
     },
   }
 }

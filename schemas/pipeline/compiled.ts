@@ -156,7 +156,7 @@ export interface CompiledLabel {
   /** The truth: a number or boolean (1 or 0), or the name of a class. Null = the event has none: see `withdrawable`. */
   readonly value: (record: Readonly<Record<string, unknown>>) => number | boolean | string | null
   /**
-   * A field of the schema besides id and time may be null: then a label whose value is null withdraws what was said of its event, until a later one
+   * A field of the schema may be null (id and time never are): then a label whose value is null withdraws what was said of its event, until a later one
    * says something. Else it is a dead letter, `no_truth`.
    */
   readonly withdrawable: boolean

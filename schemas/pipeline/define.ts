@@ -163,8 +163,8 @@ export interface LabelDefinition<Label> {
   readonly id: FieldHolding<Label, string>
   readonly time: FieldHolding<Label, number>
   /**
-   * The truth: a number, yes or no, or the name of a class. Null withdraws what was said of the event before, where a field of the schema (besides
-   * id and time) may be null; elsewhere it is a dead letter.
+   * The truth: a number, yes or no, or the name of a class. Null withdraws what was said of the event before, where a field of the
+   * schema may be null; elsewhere it is a dead letter.
    */
   readonly value: (label: Label) => number | boolean | string | null
 }

@@ -1,6 +1,7 @@
 /** A model version is a folder with the model file and its manifest.json, which says what the model takes and gives. */
 import { createHash } from 'node:crypto'
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from 'node:fs'
+import { createReadStream, existsSync, readdirSync, realpathSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import path from 'node:path'
 import type { FeatureSet } from './compiled.ts'
 import { type Cursor, cursor } from './cursor.ts'
@@ -68,14 +69,14 @@ export function readModelManifest(folder: string): ModelManifest {
 }
 
 /**
- * The bytes of the model file. Throws PipelineError when it, or a file beside it, is missing, is not the one that the
- * manifest describes, or is a link that leads out of the folder.
+ * The bytes of the model file. Rejects with PipelineError when it, or a file beside it, is missing, is not the one that the
+ * manifest describes, or is a link that leads out of the folder. A piece at a time: the thread may be one that serves.
  */
-export function verifyModelFile(manifest: ModelManifest): Buffer {
+export async function verifyModelFile(manifest: ModelManifest): Promise<Buffer> {
   const { folder, files } = manifest
   const file = path.join(folder, manifest.file)
-  const bytes = reading(file, 'the model file', () => readFileSync(file))
-  requireDigest(file, 'the model file', createHash('sha256').update(bytes).digest('hex'), manifest.sha256)
+  const { bytes, digest } = await reading(file, 'the model file', () => readDigested(file))
+  requireDigest(file, 'the model file', digest, manifest.sha256)
   // external data is found beside the model file, wherever a link has it
   if (files.length > 0) requireInside(folder, file)
   for (const { path: name, sha256 } of files) {
@@ -83,7 +84,7 @@ export function verifyModelFile(manifest: ModelManifest): Buffer {
     requireDigest(
       beside,
       'the file',
-      reading(beside, 'the file', () => digestOf(beside)),
+      await reading(beside, 'the file', () => digestOf(beside)),
       sha256,
     )
     requireInside(folder, beside)
@@ -91,9 +92,9 @@ export function verifyModelFile(manifest: ModelManifest): Buffer {
   return bytes
 }
 
-function reading<T>(file: string, what: string, read: () => T): T {
+async function reading<T>(file: string, what: string, read: () => Promise<T>): Promise<T> {
   try {
-    return read()
+    return await read()
   } catch (error) {
     const message = `${what} cannot be read: ${error instanceof Error ? error.message : String(error)}`
     throw new PipelineError([{ file, path: '', message }])
@@ -112,20 +113,31 @@ function requireInside(folder: string, file: string): void {
   throw new PipelineError([{ file, path: '', message: 'it is a link that leads out of the folder of its version' }])
 }
 
-const CHUNK_BYTES = 1_048_576
+/** Takes about 0.2 ms to read and to hash. */
+const CHUNK_BYTES = 262_144
 
-/** In pieces: weights may be larger than a buffer can be. */
-function digestOf(file: string): string {
+async function readDigested(file: string): Promise<{ readonly bytes: Buffer; readonly digest: string }> {
   const hash = createHash('sha256')
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
-  const descriptor = openSync(file, 'r')
+  const handle = await open(file, 'r')
   try {
-    for (let read = readSync(descriptor, chunk); read > 0; read = readSync(descriptor, chunk)) {
-      hash.update(chunk.subarray(0, read))
+    const bytes = Buffer.allocUnsafeSlow((await handle.stat()).size)
+    let at = 0
+    while (at < bytes.length) {
+      const { bytesRead } = await handle.read(bytes, at, Math.min(CHUNK_BYTES, bytes.length - at), at)
+      if (bytesRead === 0) break
+      hash.update(bytes.subarray(at, at + bytesRead))
+      at += bytesRead
     }
+    return { bytes: bytes.subarray(0, at), digest: hash.digest('hex') }
   } finally {
-    closeSync(descriptor)
+    await handle.close()
   }
+}
+
+/** Weights may be larger than a buffer can be. */
+async function digestOf(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(file, { highWaterMark: CHUNK_BYTES })) hash.update(chunk as Buffer)
   return hash.digest('hex')
 }
 

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
 import {
   changesOf,
-  isSilent,
   type JudgedWindow,
   NEVER_FIRED,
   type RuleChange,
+  silenceEnd,
 } from '../../sinks/drift/alerts/alert-state.ts'
 
 const HOUR = 3_600_000
@@ -59,18 +59,9 @@ test('windows up to the last change are passed over, however they were restated'
 test('a silence is a time of day, and may go over midnight', () => {
   const night = { fromMinute: 22 * 60, toMinute: 6 * 60 }
   const at = (hour: number, minute = 0) => Date.UTC(2026, 0, 5, hour, minute)
-  expect([at(21, 59), at(22), at(23, 59), at(0), at(5, 59), at(6)].map((time) => isSilent(night, time))).toEqual([
-    false,
-    true,
-    true,
-    true,
-    true,
-    false,
-  ])
-  expect([11, 12, 13].map((hour) => isSilent({ fromMinute: 720, toMinute: 780 }, at(hour)))).toEqual([
-    false,
-    true,
-    false,
-  ])
-  expect(isSilent(null, at(0))).toBe(false)
+  const times = [at(21, 59), at(22), at(23, 59) + 59_999, at(24), at(29, 59), at(30)]
+  expect(times.map((time) => silenceEnd(night, time))).toEqual([at(21, 59), at(30), at(30), at(30), at(30), at(30)])
+  const noon = { fromMinute: 720, toMinute: 780 }
+  expect([at(11), at(12), at(13)].map((time) => silenceEnd(noon, time))).toEqual([at(11), at(13), at(13)])
+  expect(silenceEnd(null, at(0))).toBe(at(0))
 })

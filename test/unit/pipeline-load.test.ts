@@ -53,6 +53,13 @@ test('a sound definition compiles', () => {
   expect(compiled.label).toMatchObject({ topic: 'trips.labels', subject: 'trips.labels-value' })
 })
 
+test('a label may be withdrawn where its schema knows null', () => {
+  const withdrawable = (label: object) => compilePipeline(folder, { ...sound, label }).label?.withdrawable
+  const { label } = sound
+  expect(withdrawable(label)).toBe(false)
+  expect(withdrawable({ ...label, schema: './weather.avsc', id: 'station' })).toBe(true)
+})
+
 test('the defaults of what is not said', () => {
   const compiled = compilePipeline(folder, {
     name: 'trips',

@@ -17,7 +17,7 @@ const ALERT: Alert = {
   evidence_sql: "SELECT 'temp'",
   at: Date.UTC(2013, 3, 1),
 }
-const sent = { id: 'generation-7', alert: ALERT, writtenAt: 1_000_000 }
+const sent = { id: 'generation-7', alert: ALERT, dueAt: 1_000_000 }
 const RUNNING = new AbortController().signal
 
 function deps(url: string, change: Partial<WebhookDeps> = {}): WebhookDeps & { readonly retries: string[] } {
@@ -76,5 +76,5 @@ test('after a day it is no news, and a stop leaves it to the next process', asyn
   expect(received.length).toBeGreaterThan(2)
   const stopping = new AbortController()
   const stopped = deps(url, { clock: systemClock, retrying: () => stopping.abort() })
-  expect(await sendAlert(stopped, { ...sent, writtenAt: Date.now() }, stopping.signal)).toBe('stopped')
+  expect(await sendAlert(stopped, { ...sent, dueAt: Date.now() }, stopping.signal)).toBe('stopped')
 })

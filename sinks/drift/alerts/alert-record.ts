@@ -1,6 +1,6 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import type { Alert } from '../../../schemas/generated/records.ts'
-import { isSilent, type RuleChange } from './alert-state.ts'
+import { type RuleChange, silenceEnd } from './alert-state.ts'
 import { evidenceSql, type RuleScope } from './rule-sql.ts'
 
 type Evidence = Readonly<Record<string, string | number | boolean>>
@@ -16,12 +16,13 @@ export async function alertOf(
   const rows = await clickhouse.rows<Evidence>(evidence_sql)
   const { rule, pipeline } = scope
   const said = change.state === 'firing' ? firing(scope, change, rows) : resolved(scope, change)
+  const silentUntil = silenceEnd(rule.silence, now)
   return {
     pipeline,
     rule: rule.name,
     state: change.state,
     severity: rule.severity,
-    message: isSilent(rule.silence, now) ? `${said} (in silence: not sent)` : said,
+    message: silentUntil > now ? `${said} (in silence until ${new Date(silentUntil).toISOString()})` : said,
     evidence_sql,
     at: change.windows.at(-1)?.end ?? now,
   }

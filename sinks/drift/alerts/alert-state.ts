@@ -19,6 +19,8 @@ export interface RuleState {
   readonly until: number
 }
 
+const DAY_MINUTES = 1_440
+
 export const NEVER_FIRED: RuleState = { state: 'resolved', until: Number.NEGATIVE_INFINITY }
 
 export interface RuleChange {
@@ -92,14 +94,15 @@ export function changesOf(
   return changes
 }
 
-/** Whether a time of day (UTC) of epoch ms lies in a silence, which may go over midnight. */
-export function isSilent(
+/** When a silence is over, epoch ms, that `epochMs` lies in; `epochMs` itself when it lies in none. Times of day are UTC, and may go over midnight. */
+export function silenceEnd(
   silence: { readonly fromMinute: number; readonly toMinute: number } | null,
   epochMs: number,
-): boolean {
-  if (silence === null) return false
+): number {
+  if (silence === null) return epochMs
   const { fromMinute, toMinute } = silence
-  const minute = Math.floor((epochMs % 86_400_000) / 60_000)
-  if (fromMinute <= toMinute) return minute >= fromMinute && minute < toMinute
-  return minute >= fromMinute || minute < toMinute
+  const minutes = Math.floor(epochMs / 60_000)
+  const length = (toMinute - fromMinute + DAY_MINUTES) % DAY_MINUTES
+  const into = (minutes - fromMinute + DAY_MINUTES) % DAY_MINUTES
+  return into < length ? (minutes + length - into) * 60_000 : epochMs
 }

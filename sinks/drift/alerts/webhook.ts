@@ -27,11 +27,11 @@ export interface SentAlert {
   /** Names the record: topic id and offset. */
   readonly id: string
   readonly alert: Alert
-  /** When it was appended, epoch ms. */
-  readonly writtenAt: number
+  /** Since when it is to be sent, epoch ms: since it was appended, or since the end of the silence that this was in. */
+  readonly dueAt: number
 }
 
-/** What became of it; `expired` = not taken for a day. */
+/** What became of it; `expired` = not taken for a day since it was due. */
 export type WebhookOutcome = 'sent' | 'refused' | 'expired' | 'stopped'
 
 export interface WebhookDeps {
@@ -47,12 +47,12 @@ const TIMEOUT_MS = 10_000
 const EXPIRES_MS = 86_400_000
 const AGAIN: ReadonlySet<number> = new Set([408, 425, 429])
 
-/** Sends one alert, again and again until it is taken, refused or a day old, or `stopping` aborts. */
+/** Sends one alert, again and again until it is taken, refused or due for a day, or `stopping` aborts. */
 export async function sendAlert(deps: WebhookDeps, sent: SentAlert, stopping: AbortSignal): Promise<WebhookOutcome> {
   const { clock, retry } = deps
   for (let attempt = 1; ; attempt++) {
     if (stopping.aborted) return 'stopped'
-    if (clock.now() - sent.writtenAt > EXPIRES_MS) return 'expired'
+    if (clock.now() - sent.dueAt > EXPIRES_MS) return 'expired'
     const failure = await post(deps, sent, stopping)
     if (typeof failure === 'string') return failure
     if (stopping.aborted) return 'stopped'
