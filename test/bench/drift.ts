@@ -1,9 +1,11 @@
 /**
  * `npm run bench:drift [-- --rounds 5 --features 20 --days 30 --rows 300000]`: what the watch over a pipeline costs ClickHouse and us:
  *
- *   pane    a pane of five minutes over so many predictions, computed from FINAL and replaced: counts and second moments
- *   days    all scores of days of panes of five minutes, by day: read, computed, stored
- *   window  all scores of one window over all of these panes
+ *   pane        a pane of five minutes over so many predictions, computed from FINAL and replaced: counts and second moments
+ *   days        all scores of days of panes of five minutes, by day: read, computed, stored
+ *   window      all scores of one window over all of these panes
+ *   quality     a pane of quality over the same predictions with a label each, computed from FINAL and replaced
+ *   labels      a round of quality after each of these labels was corrected: their panes found, computed, scored
  *
  * Features and the score, four segments and all of them together, 43 counts each. Starts a ClickHouse of its own on a free port. The last
  * line is one JSON object; times are medians in ms: elapsed, and of CPU.
@@ -19,8 +21,11 @@ import { freePorts } from '../../infra/local/ports.ts'
 import { type ClickHouseClient, createClickHouse } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { migrate, readMigrations } from '../../schemas/clickhouse/migrate.ts'
 import type { NumericProfile, ReferenceProfile } from '../../schemas/control/profiles.ts'
+import { DEFAULT_MONITOR } from '../../schemas/pipeline/monitor.ts'
 import { replacePanes } from '../../sinks/drift/panes/replace-panes.ts'
 import { serverTime } from '../../sinks/drift/panes/server-time.ts'
+import { replacePerformancePanes } from '../../sinks/drift/quality/performance-panes.ts'
+import { createQuality } from '../../sinks/drift/quality/quality.ts'
 import { createWindowScorer } from '../../sinks/drift/scores/score-windows.ts'
 import { storeScores } from '../../sinks/drift/scores/store-scores.ts'
 import { eventually } from '../support/eventually.ts'
@@ -88,8 +93,20 @@ async function fillPredictions(clickhouse: ClickHouseClient): Promise<void> {
      SELECT 'bench', 'main', [${SEGMENTS.map((name) => `'${name}'`).join(', ')}][1 + rand(3) % 4], toString(generateUUIDv4()),
        fromUnixTimestamp64Milli(toInt64(${at}), 'UTC'), fromUnixTimestamp64Milli(toInt64(${START}), 'UTC'), 'events', number, 'set-1',
        [${Array.from({ length: features }, (_, at) => `toFloat32(randNormal(0, 1, ${at}))`).join(', ')}], 'bench', '1', 'primary',
-       toFloat32(randNormal(0, 1, 99)), 'scored', now64(3), 'predictions', number % 4, intDiv(number, 4) FROM numbers(${2 * rows})`,
+       toFloat32(1 / (1 + exp(randNormal(0, 1, 99)))), 'scored', now64(3), 'predictions', number % 4, intDiv(number, 4) FROM numbers(${2 * rows})`,
   )
+}
+
+/** A label for each prediction of the pane, within a week; those of another pass correct those before. Answers how many. */
+async function fillLabels(clickhouse: ClickHouseClient, pass: number): Promise<number> {
+  await clickhouse.command(
+    `INSERT INTO labels (pipeline, tenant, event_id, kind, value, label_time, written_at, kafka_generation, kafka_partition, kafka_offset)
+     SELECT 'bench', 'main', event_id, 'boolean', rand(${pass}) % 2, event_time + toIntervalMillisecond(rand(5) % ${7 * DAY_MS}),
+       now64(3) + ${pass}, 'labels', kafka_partition, kafka_offset + ${pass * rows}
+     FROM predictions FINAL WHERE event_time >= fromUnixTimestamp64Milli(toInt64(${START}), 'UTC')`,
+  )
+  const [{ n = 0 } = {}] = await clickhouse.rows<{ n: number }>('SELECT toFloat64(count()) AS n FROM labels FINAL')
+  return n
 }
 
 /** Panes as `replacePanes` would have them: small counts that differ. */
@@ -125,9 +142,14 @@ interface Cost {
 }
 
 /** Medians of the rounds. */
-async function costOf(server: number, work: () => Promise<void>): Promise<Cost> {
+async function costOf(
+  server: number,
+  work: () => Promise<void>,
+  before: (round: number) => Promise<unknown> = async () => {},
+): Promise<Cost> {
   const costs: Cost[] = []
   for (let round = 0; round < rounds; round++) {
+    await before(round)
     const began = { ms: performance.now(), engine: cpuMsOf(server), own: process.cpuUsage() }
     await work()
     const { user, system } = process.cpuUsage(began.own)
@@ -162,6 +184,7 @@ async function bench(clickhouse: ClickHouseClient, server: number) {
   )
   const pane = await costOf(server, async () => replacePanes(clickhouse, of, [START], await serverTime(clickhouse)))
   print(`a pane over ${n} predictions: ${said(pane)}`)
+  const quality = await benchQuality(clickhouse, server, n)
   await clickhouse.command('TRUNCATE TABLE feature_panes')
   await clickhouse.command('TRUNCATE TABLE moment_panes')
   const paneRows = await fillPanes(clickhouse)
@@ -183,12 +206,34 @@ async function bench(clickhouse: ClickHouseClient, server: number) {
   return {
     pane_rows: n,
     pane_ms: pane,
+    ...quality,
     panes: paneRows,
     scores,
     days_ms: byDay,
     window_scores: ofWhole,
     window_ms: window,
   }
+}
+
+async function benchQuality(clickhouse: ClickHouseClient, server: number, predictions: number) {
+  const monitor = { ...DEFAULT_MONITOR, paneMs: PANE_MS, minRows: 500 }
+  const settings = { pipeline: 'bench', paneMs: PANE_MS, threshold: monitor.threshold }
+  const labels = await fillLabels(clickhouse, 0)
+  const portion = { panes: [START], rows: predictions }
+  const pane = await costOf(server, async () => replacePerformancePanes(clickhouse, settings, portion))
+  print(`a pane of quality over ${predictions} predictions and ${labels} labels: ${said(pane)}`)
+  const watch = createQuality({
+    ...{ pipeline: 'bench', monitor, clickhouse, clock: { monotonic: () => performance.now() } },
+    maxRecords: 2 * rows,
+  })
+  const { signal } = new AbortController()
+  const round = async (): Promise<void> => {
+    if (await watch.round({ profile: null, seenUntil: START + PANE_MS, signal })) throw new Error('there is more to do')
+  }
+  await round()
+  const late = await costOf(server, round, (pass) => fillLabels(clickhouse, pass + 1))
+  print(`a round of quality over ${labels} corrected labels: ${said(late)}`)
+  return { quality_predictions: predictions, quality_labels: labels, quality_pane_ms: pane, quality_round_ms: late }
 }
 
 function said({ ms, engineMs, ownMs }: Cost): string {

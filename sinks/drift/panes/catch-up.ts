@@ -32,7 +32,7 @@ export async function catchUp(
   let computedAt = await serverTime(clickhouse)
   for (const portion of await portionsOf(clickhouse, of, panes)) {
     computedAt = await serverTime(clickhouse)
-    await replacePanes(clickhouse, of, portion, computedAt)
+    await replacePanes(clickhouse, of, portion.panes, computedAt)
   }
   await noteProgress(clickhouse, of, ranges, computedAt)
   const behind = open.reduce((sum, { to }, index) => sum + to - (ranges[index]?.to ?? to), 0)

@@ -1,6 +1,14 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { inPanesSql, paneSql } from './pane-time.ts'
 
+/** Panes that are computed together. */
+export interface PanePortion {
+  /** Starts, epoch ms. */
+  readonly panes: readonly number[]
+  /** Stored predictions in them. */
+  readonly rows: number
+}
+
 /** Panes (starts) in portions of at most `maxRows` predictions (one pane may have more) and `maxPanes`, by how many are in them now. */
 export async function portionsOfPanes(
   clickhouse: Pick<ClickHouseClient, 'rows'>,
@@ -12,9 +20,9 @@ export async function portionsOfPanes(
     readonly maxRows: number
   },
   panes: readonly number[],
-): Promise<readonly (readonly number[])[]> {
+): Promise<readonly PanePortion[]> {
   const { where, paneMs, maxPanes, maxRows } = of
-  const portions: number[][] = []
+  const portions: { panes: number[]; rows: number }[] = []
   for (let at = 0; at < panes.length; at += maxPanes) {
     const some = panes.slice(at, at + maxPanes)
     const counted = await clickhouse.rows<{ pane: number; rows: number }>(
@@ -22,15 +30,15 @@ export async function portionsOfPanes(
        WHERE ${where} AND ${inPanesSql(some, paneMs)} GROUP BY pane`,
     )
     const counts = new Map(counted.map(({ pane, rows }) => [pane, rows]))
-    let sum = Number.POSITIVE_INFINITY
+    let last: (typeof portions)[number] | undefined
     for (const pane of some) {
       const rows = counts.get(pane) ?? 0
-      if (sum + rows > maxRows) {
-        portions.push([])
-        sum = 0
+      if (last === undefined || last.rows + rows > maxRows) {
+        last = { panes: [], rows: 0 }
+        portions.push(last)
       }
-      portions.at(-1)?.push(pane)
-      sum += rows
+      last.panes.push(pane)
+      last.rows += rows
     }
   }
   return portions

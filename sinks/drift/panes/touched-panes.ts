@@ -1,7 +1,7 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { type OffsetRange, offsetsSql } from './pane-progress.ts'
 import { HAS_PANE, paneSql } from './pane-time.ts'
-import { portionsOfPanes } from './portions.ts'
+import { type PanePortion, portionsOfPanes } from './portions.ts'
 import { countedSql, type PanesOf } from './replace-panes.ts'
 
 /** Panes that are computed together, because together they are of a bearable size. */
@@ -26,6 +26,6 @@ export async function portionsOf(
   clickhouse: Pick<ClickHouseClient, 'rows'>,
   of: PanesOf,
   panes: readonly number[],
-): Promise<readonly (readonly number[])[]> {
+): Promise<readonly PanePortion[]> {
   return await portionsOfPanes(clickhouse, { where: countedSql(of), paneMs: of.paneMs, ...PORTION }, panes)
 }

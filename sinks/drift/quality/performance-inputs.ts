@@ -2,7 +2,8 @@ import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickho
 import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import { offsetsSql, writeProgress } from '../panes/pane-progress.ts'
 import { HAS_PANE, paneSql } from '../panes/pane-time.ts'
-import { portionsOfPanes } from '../panes/portions.ts'
+import { type PanePortion, portionsOfPanes } from '../panes/portions.ts'
+import { eventsOfSql } from './events-of.ts'
 
 /** What panes are computed with; others are computed anew for other settings. */
 export interface PaneSettings {
@@ -99,9 +100,10 @@ export async function touchedPanes(
     const ranges = records.filter((each) => each.input === input)
     if (ranges.length === 0) return []
     const rows = `${own} AND ${offsetsSql(ranges)}`
+    const count = ranges.reduce((sum, { from, to }) => sum + to - from, 0)
     const about =
       input === 'labels'
-        ? `predictions WHERE ${own} AND (tenant, event_id) IN (SELECT tenant, event_id FROM labels WHERE ${rows})`
+        ? `predictions WHERE ${own} AND ${eventsOfSql(`labels WHERE ${rows}`, count)}`
         : `${TABLES[input]} WHERE ${rows}`
     return [`SELECT DISTINCT ${paneSql(paneMs)} AS pane FROM ${about} AND ${HAS_PANE}`]
   })
@@ -117,7 +119,7 @@ export async function portionsOf(
   clickhouse: Rows,
   { pipeline, paneMs }: PaneSettings,
   panes: readonly number[],
-): Promise<readonly (readonly number[])[]> {
+): Promise<readonly PanePortion[]> {
   return await portionsOfPanes(clickhouse, { where: `pipeline = ${sqlText(pipeline)}`, paneMs, ...PORTION }, panes)
 }
 

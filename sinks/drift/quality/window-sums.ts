@@ -46,7 +46,12 @@ const SUMS = [
   'absolute_error',
 ] as const
 
-/** Sums over the panes of windows that begin at these times, epoch ms, for each time of `KNOWN_AFTER_HOURS`. */
+const ARRAYS = ['counts', 'score_sums', 'positive', 'negative'] as const
+
+/**
+ * Sums over the panes of windows that begin at these times, epoch ms, for each time of `KNOWN_AFTER_HOURS`. Histograms of all lags between
+ * two of these times are added up once.
+ */
 export async function windowSums(
   clickhouse: Pick<ClickHouseClient, 'rows'>,
   settings: PaneSettings & { readonly windowMs: number },
@@ -56,23 +61,35 @@ export async function windowSums(
   const seconds = settings.windowMs / 1_000
   const window = `intDiv(toUnixTimestamp(pane), ${seconds}) * ${seconds}`
   const end = Math.max(...starts) + settings.windowMs
-  const known = 'lag_hours < known_after_hours'
+  const hours = `CAST([${KNOWN_AFTER_HOURS.join(', ')}], 'Array(UInt16)')`
+  const known = 'known_from <= known_after_hours'
   const array = (sum: string): string => `CAST(${sum}, 'Array(Float64)')`
+  const all = (name: string): string => array(`if(known_after_hours = ${ALL_THAT_IS_KNOWN}, sumForEach(${name}_), [])`)
+  const text = (name: string): string => `toString(${name}_) AS ${name}`
+  const key = 'model_, model_version_, role_, segment_, start_'
   return await clickhouse.rows<WindowSums>(
-    `SELECT toString(model) AS model, toString(model_version) AS model_version, toString(role) AS role, toString(segment) AS segment,
-  ${window} * 1000.0 AS start, known_after_hours, toString(maxIf(kind, ${known})) AS kind,
-  toFloat64(sum(p.n)) AS n, toFloat64(sumIf(p.n, ${known})) AS labels,
-  ${array(`if(known_after_hours = ${ALL_THAT_IS_KNOWN}, sumForEach(p.counts), [])`)} AS counts,
-  ${array(`if(known_after_hours = ${ALL_THAT_IS_KNOWN}, sumForEach(p.score_sums), [])`)} AS score_sums,
-  ${array(`sumForEachIf(p.score_sums, ${known})`)} AS known_score_sums,
-  ${array(`sumForEachIf(p.positive, ${known})`)} AS positive,
-  ${array(`sumForEachIf(p.negative, ${known})`)} AS negative,
-  ${SUMS.map((name) => `toFloat64(sumIf(p.${name}, ${known})) AS ${name}`).join(', ')}
-FROM performance_panes AS p FINAL
-ARRAY JOIN CAST([${KNOWN_AFTER_HOURS.join(', ')}], 'Array(UInt16)') AS known_after_hours
-WHERE pipeline = ${sqlText(settings.pipeline)} AND pane_seconds = ${settings.paneMs / 1_000} AND p.n > 0
-  AND pane >= ${sqlTime(Math.min(...starts))} AND pane < ${sqlTime(end)} AND ${window} IN (${starts.map((start) => start / 1_000).join(', ')})
-GROUP BY p.model, p.model_version, p.role, p.segment, ${window}, known_after_hours
+    `SELECT ${['model', 'model_version', 'role', 'segment'].map(text).join(', ')},
+  start_ * 1000.0 AS start, known_after_hours, toString(maxIf(kind_, ${known})) AS kind,
+  toFloat64(sum(n_)) AS n, toFloat64(sumIf(n_, ${known})) AS labels,
+  ${all('counts')} AS counts, ${all('score_sums')} AS score_sums,
+  ${array(`sumForEachIf(score_sums_, ${known})`)} AS known_score_sums,
+  ${array(`sumForEachIf(positive_, ${known})`)} AS positive,
+  ${array(`sumForEachIf(negative_, ${known})`)} AS negative,
+  ${SUMS.map((name) => `toFloat64(sumIf(${name}_, ${known})) AS ${name}`).join(', ')}
+FROM
+(
+  SELECT model AS model_, model_version AS model_version_, role AS role_, segment AS segment_, ${window} AS start_,
+    -- the first of these times at which they were known; none for those without a label
+    if(lag_hours = ${ALL_THAT_IS_KNOWN}, 65536, arrayFirst(hours -> lag_hours < hours, ${hours})) AS known_from,
+    max(kind) AS kind_, sum(p.n) AS n_, ${ARRAYS.map((name) => `sumForEach(p.${name}) AS ${name}_`).join(', ')},
+    ${SUMS.map((name) => `sum(p.${name}) AS ${name}_`).join(', ')}
+  FROM performance_panes AS p FINAL
+  WHERE pipeline = ${sqlText(settings.pipeline)} AND pane_seconds = ${settings.paneMs / 1_000} AND p.n > 0
+    AND pane >= ${sqlTime(Math.min(...starts))} AND pane < ${sqlTime(end)} AND ${window} IN (${starts.map((start) => start / 1_000).join(', ')})
+  GROUP BY ${key}, known_from
+)
+ARRAY JOIN ${hours} AS known_after_hours
+GROUP BY ${key}, known_after_hours
 ORDER BY start, model, model_version, role, segment, known_after_hours`,
   )
 }
