@@ -13,8 +13,10 @@ const source = {
 const shared = {
   pool: 'forks' as const,
   execArgv: CONDITIONS.map((condition) => `--conditions=${condition}`),
-  testTimeout: 60_000,
-  hookTimeout: 120_000,
+  // for what hangs: a busy machine may take ten times as long as an idle one
+  testTimeout: 180_000,
+  hookTimeout: 300_000,
+  expect: { poll: { timeout: 30_000 } },
 }
 
 export default defineConfig({

@@ -95,7 +95,7 @@ test('whatever a shadow does: nobody waits, memory is bounded, and each row of i
           expect(offered - shadow.ended()).toBeLessThanOrEqual(limits.maxRows)
         }
         await shadow.stop()
-        await eventually(() => expect(shadow.ended()).toBe(offered), { deadlineMs: 2_000 })
+        await eventually(() => expect(shadow.ended()).toBe(offered), { deadlineMs: 30_000 })
       },
     ),
     { numRuns: 150 },

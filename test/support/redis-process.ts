@@ -34,7 +34,7 @@ export async function startRedisProcess(): Promise<RedisProcess> {
     running = spawnProgram(command, [...args, '--appendonly', 'no'])
     // what is asked for last runs first: before the check that nothing is left
     onTestFinished(kill)
-    await eventually(() => redis.probe(settings), { deadlineMs: 10_000 })
+    await eventually(() => redis.probe(settings), { deadlineMs: 30_000 })
   }
   onTestFinished(() => rmSync(home, { recursive: true, force: true }))
   await start()

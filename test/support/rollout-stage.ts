@@ -119,7 +119,7 @@ export async function activate(control: ControlLog, version: string, role?: Role
   await step(control, { to: 'activate', epoch: await propose(control, version, role) })
 }
 
-export const SOON = { deadlineMs: 2_000 }
+export const SOON = { deadlineMs: 30_000 }
 
 /** The versions of the route: primary+canary@weight~shadow. */
 export function text(route: HeldRoute | null): string | null {

@@ -8,7 +8,7 @@ import { eventually } from './eventually.ts'
 import { spawnNode } from './spawn-process.ts'
 
 const require = createRequire(import.meta.url)
-const START_DEADLINE_MS = 30_000
+const START_DEADLINE_MS = 60_000
 
 export interface S3Server {
   readonly endpoint: string

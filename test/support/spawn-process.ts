@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest'
 import { eventually } from './eventually.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
-const LEAK_DEADLINE_MS = 10_000
+const LEAK_DEADLINE_MS = 30_000
 
 export interface RunningProcess {
   readonly pid: number

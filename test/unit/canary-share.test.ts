@@ -54,9 +54,7 @@ function batchOf(stage: Scoring, from: number, rows: number, partition: number) 
   return memoryBatch({ topic: 'flights.features', partition, offsets, records, generation: 'features-generation' })
 }
 
-test('10 % of 100,000 entities, the same ones on replay, and nobody leaves when it is raised', {
-  timeout: 120_000,
-}, async () => {
+test('10 % of 100,000 entities, the same ones on replay, and nobody leaves when it is raised', async () => {
   const first = await answeredByCanary(1_000, 5_000)
   expect(Math.abs(first.size / KEYS - 0.1)).toBeLessThan(0.005)
   expect(await answeredByCanary(1_000, 777)).toEqual(first)

@@ -11,7 +11,7 @@ import { memoryLog } from '../support/memory-log.ts'
 // A log whose partition has no leader: its reader asks again and again, and rejects only once it is told to give up.
 
 const PATIENCE_MS = 50
-const SOON = { deadlineMs: 5_000 }
+const SOON = { deadlineMs: 30_000 }
 
 interface Outage {
   readonly deps: ControlLogDeps
@@ -63,17 +63,17 @@ test('while it is followed an outage is logged once, and said with its beginning
   onTestFinished(() => started.stop())
   const { value: control } = started
   expect(control.problem()).toBe(null)
-  const before = Date.now()
+  const { readAt } = control
   state.away = true
   await eventually(() => expect(state.givenUp).toBeGreaterThan(2), SOON)
   const problem = control.problem() ?? ''
   expect(problem).toMatch(/^the control log cannot be read since \S+Z: .*has no leader$/)
   const since = Date.parse(/since (\S+):/.exec(problem)?.[1] ?? '')
-  expect(Math.abs(since - before)).toBeLessThan(1_000)
+  expect(since).toBe(readAt)
   expect(state.logged).toEqual(['the control log cannot be read'])
 
   state.away = false
-  await eventually(() => expect(control.problem()).toBe(null), { deadlineMs: 10_000 })
+  await eventually(() => expect(control.problem()).toBe(null), SOON)
   expect(state.logged).toEqual(['the control log cannot be read', 'the control log can be read again'])
   state.away = true
   await eventually(() => expect(control.problem()).not.toBe(null), SOON)

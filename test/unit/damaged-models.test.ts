@@ -12,8 +12,8 @@ const MODEL_1 = 'infra/sample/flights/models/1'
 const COPIES = 1_000
 const SEED = 20_130_101
 const CHILDREN = 2
-const TIMEOUT_MS = 180_000
-const LIMITS = { ...DEFAULT_LIMITS, timeMs: 5_000, memoryBytes: 1_073_741_824, rows: 64, measure: false }
+const TIMEOUT_MS = 600_000
+const LIMITS = { ...DEFAULT_LIMITS, timeMs: 20_000, memoryBytes: 1_073_741_824, rows: 64, measure: false }
 
 const model = readFileSync(path.join(MODEL_1, 'model.onnx'))
 const manifest = readFileSync(path.join(MODEL_1, 'manifest.json'), 'utf8')

@@ -19,7 +19,7 @@ const away = async (): Promise<never> => {
 }
 
 /** `POST /?key=…` brings in an event per character of its body; ones that are `L` are too large for the topic. */
-async function gateway() {
+async function gateway(publishWithinMs = 60_000) {
   const broker = { isAway: false }
   const remembered = new Map<string, readonly (string | null)[] | 'other'>()
   const finished: FinishedRequests = {
@@ -28,7 +28,7 @@ async function gateway() {
   }
   let offset = 0
   const intake = startIntake({
-    ...{ topic: 'p.events', partitions: 1, pipeline: 'p', tenantHeader: true, lingerMs: 0, publishWithinMs: 100 },
+    ...{ topic: 'p.events', partitions: 1, pipeline: 'p', tenantHeader: true, lingerMs: 0, publishWithinMs },
     ...{ maxBytesInFlight: 10_000, stopWithinMs: 10, retry: { baseMs: 1, maxMs: 1 }, clock: systemClock, finished },
     onRetry: () => {},
     writer: {
@@ -92,7 +92,7 @@ async function gateway() {
 }
 
 test('an outage costs nothing', async () => {
-  const { post, left, broker, used } = await gateway()
+  const { post, left, broker, used } = await gateway(500)
   broker.isAway = true
   for (let turn = 0; turn < 3; turn++) expect((await post('abcde')).status).toBe(503)
   broker.isAway = false

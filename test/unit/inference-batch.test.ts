@@ -156,7 +156,7 @@ test('a vector of an unknown feature set waits with all behind it, and is scored
     expect(route).not.toBeNull()
     route?.release()
   }
-  await eventually(loaded, { deadlineMs: 5_000 })
+  await eventually(loaded, { deadlineMs: 30_000 })
   const [scored] = await handled(stage.handler, lanes(), 'predictions')
   expect(scored?.deferral).toBeNull()
   expect(predictions(stage, scored)).toMatchObject([

@@ -14,7 +14,7 @@ import { manualClock } from '../support/manual-clock.ts'
 import { FLIGHTS, ORDERS } from '../support/processing.ts'
 import { addVersion, type Manifest, MODEL_2, withModels } from '../support/scoring.ts'
 
-const SOON = { deadlineMs: 5_000 }
+const SOON = { deadlineMs: 30_000 }
 const flights = await loadPipeline(FLIGHTS)
 
 async function load(pipeline: CompiledPipeline, clock = manualClock(), refusals: object[] = []) {

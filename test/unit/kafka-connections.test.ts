@@ -9,11 +9,13 @@ import { createLogReader } from '../../infra/runtime/kafka/log-reader.ts'
 import type { KafkaRequest } from '../../infra/runtime/kafka/protocol/request.ts'
 import { wireReader, wireWriter } from '../../infra/runtime/kafka/protocol/wire.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import { eventually } from '../support/eventually.ts'
 import { API, type AskedRequest, type FakeAnswer, metadataAnswer } from '../support/fake-broker.ts'
 import { type Answer, answeringBroker, connectTo } from '../support/fake-connections.ts'
 import { manualClock } from '../support/manual-clock.ts'
 
 const ECHO = 1000
+const SOON = { deadlineMs: 30_000 }
 
 function echo(text: string, holdMs?: number): KafkaRequest<string> {
   return {
@@ -138,14 +140,14 @@ test.each<[string, FakeAnswer]>([
     code: 'malformed_response',
     fate: 'retry',
   })
-  await vi.waitFor(() => expect(broker.open()).toBe(1))
+  await eventually(() => expect(broker.open()).toBe(1), SOON)
   broken = false
   expect(await connections.send(1, 'control', echo('a'))).toBe('a')
 })
 
 test('no answer in time: the socket is destroyed, and everybody who waits on it is told', async () => {
   const broker = await answeringBroker((request) => (isEcho(request) && textOf(request) !== 'good' ? null : undefined))
-  const connections = connectTo(broker, 100)
+  const connections = connectTo(broker, 1_000)
   await connections.topics([])
   const sent = await Promise.allSettled([1, 2].map(() => connections.send(1, 'control', echo('silence'))))
   for (const result of sent) {
@@ -153,24 +155,24 @@ test('no answer in time: the socket is destroyed, and everybody who waits on it 
       reason: { code: 'kafka_unavailable', message: expect.stringContaining('no answer to Echo') },
     })
   }
-  await vi.waitFor(() => expect(broker.open()).toBe(1))
+  await eventually(() => expect(broker.open()).toBe(1), SOON)
   expect(await connections.send(1, 'control', echo('good'))).toBe('good')
 })
 
 test('the time for an answer counts from when it is its turn, and holds what the broker may hold', async () => {
   const broker = await answeringBroker(async (request) => {
-    if (isEcho(request) && textOf(request) === 'join') await systemClock.sleep(300)
+    if (isEcho(request) && textOf(request) === 'join') await systemClock.sleep(3_000)
     return undefined
   })
-  const connections = connectTo(broker, 150)
-  const sent = [connections.send(1, 'group', echo('join', 1_000)), connections.send(1, 'group', echo('heartbeat'))]
+  const connections = connectTo(broker, 2_000)
+  const sent = [connections.send(1, 'group', echo('join', 30_000)), connections.send(1, 'group', echo('heartbeat'))]
   expect(await Promise.all(sent)).toEqual(['join', 'heartbeat'])
 })
 
 test('a broker that accepts and says nothing, or refuses: kafka_unavailable, no socket stays', async () => {
   const silent = await answeringBroker(() => null)
   await expect(connectTo(silent, 100).topics([])).rejects.toMatchObject({ code: 'kafka_unavailable', fate: 'retry' })
-  await vi.waitFor(() => expect(silent.open()).toBe(0))
+  await eventually(() => expect(silent.open()).toBe(0), SOON)
   const gone = await answeringBroker()
   await gone.close()
   await expect(connectTo(gone).topics([])).rejects.toMatchObject({ code: 'kafka_unavailable', fate: 'retry' })
@@ -187,7 +189,7 @@ test('a broker that moved to another address is found again, one that is unknown
   expect(await connections.send(2, 'control', echo('here'))).toBe('here')
   addresses.set(2, after.port)
   await before.close()
-  await vi.waitFor(async () => expect(await connections.send(2, 'control', echo('there'))).toBe('there'))
+  await eventually(async () => expect(await connections.send(2, 'control', echo('there'))).toBe('there'), SOON)
   expect(after.connections()).toBe(1)
   await expect(connections.send(3, 'control', echo('where'))).rejects.toMatchObject({ code: 'kafka_unavailable' })
 })
@@ -242,7 +244,7 @@ test('an idle connection has no timer, every socket has noDelay, and close leave
   expect(setNoDelay.mock.calls.every(([on]) => on === true)).toBe(true)
 
   await connections.close()
-  await vi.waitFor(() => expect(broker.open()).toBe(0))
+  await eventually(() => expect(broker.open()).toBe(0), SOON)
   await expect(connections.send(1, 'control', echo('late'))).rejects.toMatchObject({ code: 'kafka_closed' })
 })
 
@@ -250,7 +252,7 @@ test('close does not wait for a connection that does not come about', async () =
   const broker = await answeringBroker(() => null)
   const connections = connectTo(broker, 60_000)
   const asked = connections.topics([])
-  await vi.waitFor(() => expect(broker.asked).toHaveLength(1))
+  await eventually(() => expect(broker.asked).toHaveLength(1), SOON)
   await connections.close()
   await expect(asked).rejects.toMatchObject({ fate: 'retry' })
 })

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
@@ -8,6 +8,11 @@ const ROOT = path.resolve(import.meta.dirname, '../..')
 const ARMED = ['--conditions=millrace-test', '--conditions=millrace-source']
 const PASSES = `import { killPoint } from '#kill-points'
   for (let pass = 1; pass <= 3; pass++) { console.log('pass ' + pass); killPoint('after-fetch'); killPoint('before-commit') }`
+
+const SOON = { deadlineMs: 30_000 }
+
+/** As `ps` has it: T = stopped. */
+const stateOf = (pid: number): string => execFileSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' })
 
 function run(conditions: readonly string[], point: string, script = PASSES) {
   const env = { ...process.env, MILLRACE_KILL_POINT: point }
@@ -31,7 +36,9 @@ test('a process that stops itself goes on when it is continued, and does not sto
   const stopped = spawnNode(['--conditions=millrace-test', '--input-type=module', '-e', PASSES], {
     env: { MILLRACE_KILL_POINT: 'after-fetch:2:STOP' },
   })
-  await eventually(() => expect(stopped.output()).toContain('"SIGSTOP"'), { deadlineMs: 10_000 })
+  await eventually(() => expect(stopped.output()).toContain('"SIGSTOP"'), SOON)
+  // it says so before it does it
+  await eventually(() => expect(stateOf(stopped.pid)).toMatch(/^T/), SOON)
   expect(stopped.output()).not.toContain('pass 3')
   stopped.kill('SIGCONT')
   expect(await stopped.exited).toBe(0)

@@ -12,7 +12,7 @@ import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { eventually } from '../support/eventually.ts'
 import { appended, columnsOf } from '../support/record-columns.ts'
 
-const DEADLINE = { deadlineMs: 10_000 }
+const DEADLINE = { deadlineMs: 30_000 }
 const VALUE_BYTES = 1_000
 /** Of two fetches, with what they cost beside their records. */
 const MAX_LANE_BYTES = 10_000

@@ -58,7 +58,7 @@ test('without Maven it says so, and what it is for', async () => {
 })
 
 test('needs neither when every component is replaced, or Redis is installed', async () => {
-  expect(setUp(NOTHING_LOCAL)).toMatchObject({ status: 0, output: expect.stringMatching(/^✓ set-up: 0\.\d s\n$/) })
+  expect(setUp(NOTHING_LOCAL)).toMatchObject({ status: 0, output: expect.stringMatching(/^✓ set-up: \d+\.\d s\n$/) })
   await tool('redis-server', '')
   expect(setUp({ ...NOTHING_LOCAL, REDIS_URL: '' }).status).toBe(0)
 })

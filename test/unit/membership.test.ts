@@ -11,7 +11,7 @@ import { eventually } from '../support/eventually.ts'
 import { manualClock } from '../support/manual-clock.ts'
 
 const SESSION_MS = 60
-const DEADLINE = { deadlineMs: 10_000 }
+const DEADLINE = { deadlineMs: 30_000 }
 
 type Asked = { readonly name: string; readonly channel: string; readonly member: string; readonly generation: number }
 

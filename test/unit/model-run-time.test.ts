@@ -7,7 +7,8 @@ import { processExecutor } from '../support/executor-hosts.ts'
 import { versionOf } from '../support/model-version.ts'
 import { FEATURES, ORDINARY } from '../support/onnx/hostile-models.ts'
 
-const BUSY_MS = 40
+const BUSY_MS = 100
+const RUNS = 5
 
 const executors = {
   inline: () => createInlineExecutor({ provider: 'cpu' }),
@@ -31,15 +32,19 @@ test.each([
   })
   // shows what a child's hand-over takes
   await run(new Float32Array(FEATURES).fill(1))
-  const startedAt = performance.now()
-  // in the queue of immediates before the run, and the thread is busy behind its submission, too
-  setImmediate(busy)
-  const result = run(new Float32Array(FEATURES).fill(1))
-  busy()
-  const { runMs } = await result
-  expect(performance.now() - startedAt).toBeGreaterThanOrEqual(2 * BUSY_MS)
-  expect(runMs).toBeGreaterThan(0)
-  expect(runMs).toBeLessThan(BUSY_MS / 2)
+  const took: number[] = []
+  for (let runs = 0; runs < RUNS; runs++) {
+    const startedAt = performance.now()
+    // in the queue of immediates before the run, and the thread is busy behind its submission, too
+    setImmediate(busy)
+    const result = run(new Float32Array(FEATURES).fill(1))
+    busy()
+    took.push((await result).runMs ?? Number.NaN)
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(2 * BUSY_MS)
+  }
+  expect(Math.min(...took)).toBeGreaterThan(0)
+  // what others take from a run on a busy machine is not what it waits for here: that would be in every one of them
+  expect(Math.min(...took)).toBeLessThan(BUSY_MS / 2)
 })
 
 function busy(): void {

@@ -6,7 +6,7 @@ import { idOf, type MemoryFeed, memoryFeed, place, take } from '../support/predi
 // What waits for all subscribers together, and positions that are ahead of what this process knows.
 
 const ALL: FeedFilter = { tenant: 'main', keys: null, requestIds: null }
-const DEADLINE = { deadlineMs: 5_000 }
+const DEADLINE = { deadlineMs: 30_000 }
 const forever = new AbortController().signal
 
 async function feedOf(...options: Parameters<typeof memoryFeed>): Promise<MemoryFeed> {

@@ -6,7 +6,7 @@ import { eventually } from '../support/eventually.ts'
 import { idOf, type MemoryFeed, memoryFeed, PIPELINE, place, take } from '../support/prediction-feed.ts'
 
 const ALL: FeedFilter = { tenant: 'main', keys: null, requestIds: null }
-const DEADLINE = { deadlineMs: 5_000 }
+const DEADLINE = { deadlineMs: 30_000 }
 
 async function feedOf(...options: Parameters<typeof memoryFeed>): Promise<MemoryFeed> {
   const made = await memoryFeed(...options)
@@ -128,7 +128,7 @@ test('however a subscriber resumes while the log grows: each of its predictions 
           await writing
           const all = written.filter(({ mine }) => mine).length
           left = all - [...got.values()].reduce((sum, { length }) => sum + length, 0)
-          if (left > 0) await follow(left, AbortSignal.timeout(5_000))
+          if (left > 0) await follow(left, AbortSignal.timeout(30_000))
           expect(got).toEqual(expected)
         } finally {
           await made.stop()
@@ -137,7 +137,7 @@ test('however a subscriber resumes while the log grows: each of its predictions 
     ),
     { numRuns: 60 },
   )
-}, 60_000)
+})
 
 test('one who resumes reads what it missed by itself; all others are read for once', async () => {
   const { feed, predict, log, counts } = await feedOf(1, { setSize: () => 10 })

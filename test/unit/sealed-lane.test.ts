@@ -7,7 +7,7 @@ import { memoryTable } from '../support/memory-table.ts'
 import { dies, sealedPartition, takePartition } from '../support/sealed-partition.ts'
 
 const rows = (count: number): string[] => Array.from({ length: count }, () => 'row')
-const soon = { deadlineMs: 5_000 }
+const soon = { deadlineMs: 30_000 }
 const offsetsOf = (table: { rows: readonly { offset: number }[] }): number[] => table.rows.map(({ offset }) => offset)
 
 test('each chunk is announced before its insert, and the next announcement acknowledges it', async () => {

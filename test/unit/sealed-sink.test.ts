@@ -110,14 +110,14 @@ test('what has been stored is kept by nothing, for as long as the sink goes on',
     const batch = batchAt(offset)
     handed.push(new WeakRef(batch))
     hand(batch)
-    await eventually(() => expect(settled.at(-1)).toBe(offset), { deadlineMs: 5_000 })
+    await eventually(() => expect(settled.at(-1)).toBe(offset), { deadlineMs: 30_000 })
   }
   await eventually(
     () => {
       collect()
       expect(handed.filter((batch) => batch.deref() !== undefined).length).toBeLessThan(3)
     },
-    { deadlineMs: 5_000 },
+    { deadlineMs: 30_000 },
   )
 })
 

@@ -38,7 +38,7 @@ async function served(version: string, edit: (manifest: Manifest) => void = () =
 const share = (version: ServedVersion, weight = 10_000) => ({ version, weight, seed: 42 })
 
 const done = (shadow: Shadowing, rows: number) =>
-  eventually(() => expect(shadow.ended()).toBe(rows), { deadlineMs: 5_000 })
+  eventually(() => expect(shadow.ended()).toBe(rows), { deadlineMs: 30_000 })
 
 function offered(shadow: Shadowing, version: ServedVersion, rows = vectors): void {
   const lane = columnsOf(rows, keys, 0)

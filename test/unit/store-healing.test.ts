@@ -9,7 +9,7 @@ import { memoryControlLog } from '../support/memory-control-log.ts'
 const NOTHING = { controlFlow: false, functions: false }
 const FLIGHTS = path.resolve('infra/sample/flights')
 
-test('verify sees what the store has lost, and the same push brings it back', { timeout: 60_000 }, async () => {
+test('verify sees what the store has lost, and the same push brings it back', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'millrace-healing-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   const control = memoryControlLog()
