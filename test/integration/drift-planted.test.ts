@@ -11,6 +11,7 @@ import {
   usualProfile,
 } from '../support/drift-data.ts'
 import { driftPart } from '../support/drift-part.ts'
+import { qualityRows } from '../support/quality-rows.ts'
 import { type SeededRandom, seededRandom } from '../support/seeded-random.ts'
 
 // Drift of the smallest size that windows of 2,000 predictions show for sure, against a reference of 50,000, in two segments: found in
@@ -21,6 +22,9 @@ const PER_WINDOW = 2_000
 /** Windows before anything happens, and with it. */
 const QUIET = 3
 const PLANTED = 2
+/** Of what a score is away from 1/2, that much is left: an AUC that is 0.075 lower. */
+const CHANGED = 0.75
+const SEEN_UNTIL = START + (QUIET + PLANTED) * HOUR + HOUR / 2
 const profile = usualProfile()
 
 let database: TestDatabase
@@ -37,11 +41,8 @@ interface Flag {
   readonly metric: string
 }
 
-/** What is flagged, of all and of segments, when records are changed from the fourth window on. */
-async function flagsOf(
-  pipeline: string,
-  plant: (record: Planted, random: SeededRandom) => void,
-): Promise<readonly Flag[]> {
+/** Records that are changed from the fourth window on. */
+function plantedRows(plant: (record: Planted, random: SeededRandom) => void): readonly StoredPrediction[] {
   const random = seededRandom(11)
   const rows: StoredPrediction[] = []
   for (let offset = 0; offset < PER_WINDOW * (QUIET + PLANTED) + 1; offset++) {
@@ -53,8 +54,15 @@ async function flagsOf(
       at: START + Math.floor((offset * HOUR) / PER_WINDOW),
     })
   }
-  const last = { ...rows.at(-1)!, at: START + (QUIET + PLANTED) * HOUR + HOUR / 2 }
-  await storePredictions(database.client, [...rows.slice(0, -1), last], { pipeline })
+  return [...rows.slice(0, -1), { ...rows.at(-1)!, at: SEEN_UNTIL }]
+}
+
+/** What is flagged of records that are changed like this, of all and of segments. */
+async function flagsOf(
+  pipeline: string,
+  plant: (record: Planted, random: SeededRandom) => void,
+): Promise<readonly Flag[]> {
+  await storePredictions(database.client, plantedRows(plant), { pipeline })
   await driftPart(database.client, entryOf(profile, 'spring', pipeline)).catchUp()
   const scored = await database.client.rows<{ closed: string; windows: string }>(
     `SELECT countIf(closed) AS closed, uniqExact(window_start) AS windows FROM drift_scores FINAL
@@ -149,4 +157,33 @@ test('prediction drift: scores that are 0.03 higher', async () => {
   })
   expectOnly(flags, ['score'])
   expect(foundIn(flags)).toContain('score js')
+})
+
+test('a concept that changes while all inputs and scores stay as they were: only the gap to what was expected sees it', async () => {
+  const pipeline = 'concept'
+  const flags = await flagsOf(pipeline, () => {})
+  // scores are the chance to be true, until they tell true from not less well
+  const random = seededRandom(13)
+  const labels = plantedRows(() => {}).map(({ partition, offset, at, score }) => {
+    const chance = at < START + QUIET * HOUR ? score : 0.5 + (score - 0.5) * CHANGED
+    return { id: `${partition}/${offset}`, truth: random.chance(chance), at }
+  })
+  const rows = qualityRows(database, pipeline)
+  await rows.label(labels)
+  const content = { ...profile, calibration: { scores: [0, 1], probabilities: [0, 1] } }
+  await rows.watch({ seenUntil: SEEN_UNTIL, profile: entryOf(content, 'spring', pipeline) })
+  const gaps = await database.client.rows<{ window: number; estimated: number; gap: number }>(
+    `SELECT (toFloat64(toUnixTimestamp(window_start)) * 1000 - ${START}) / ${HOUR} - ${QUIET} AS window,
+       anyIf(value, metric = 'estimated_auc') AS estimated, anyIf(value, metric = 'auc_gap') AS gap
+     FROM quality_scores FINAL
+     WHERE pipeline = {pipeline:String} AND segment = '*' AND known_after_hours = 65535 AND closed AND status = 'ok'
+     GROUP BY window ORDER BY window`,
+    { pipeline },
+  )
+  expect(gaps.map(({ window }) => window)).toEqual([-3, -2, -1, 0, 1])
+  // what the rule in the documentation fires at
+  for (const { window, gap } of gaps) expect(gap > 0.05, `window ${window}: ${gap}`).toBe(window >= 0)
+  const estimates = gaps.map(({ estimated }) => estimated)
+  expect(Math.max(...estimates) - Math.min(...estimates)).toBeLessThan(0.02)
+  expect(flags).toEqual([])
 })
