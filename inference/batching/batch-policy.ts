@@ -70,6 +70,9 @@ export interface BatchPolicy {
 const EVENT_LOOP_MS = 5
 /** Gathering a row and handing out its outputs, ms per byte: 120 bytes took 20 ns. */
 const COPY_MS_PER_BYTE = 0.15e-6
+/** What a run costs beside the model, ms of CPU: turns of the event loop, promises, and for a child the hand-over, on both sides. */
+const TURN_MS = 0.03
+const HAND_OVER_MS = 0.2
 /** Each so-manieth full batch has only a part of the rows, about a/b, where a is half of what it takes: runs of one size do not tell a from b. */
 const PROBE_EVERY = 16
 const PROBE_PART = 16
@@ -87,6 +90,8 @@ const TIMER_MS = 1
  *                                      q·L(n) (Nexus, SOSP '19: 2·L(n) ≤ SLO for s = 1)
  *   n_2   = 256 KiB / bytes of a row   rows that stay in a processor's second cache
  *   cap   = min(2·n90, max(n90, n_2), n_slo, guard, ceilings), at least 1
+ *   alone = 1 / (c/(a+o) + 1/cap)      rows from which a run of their own, (a+o)/rows more, costs less than to copy them for
+ *                                      one of `cap` rows; c = copy of a row, o = what a run costs beside the model
  *   guard                              AIMD (Clipper, NSDI '17): a run over B/2 → 0.9 · cap; a full one in time → + n90/16;
  *                                      small ones that tell a from b do not count
  *
@@ -128,7 +133,8 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
   return {
     cap,
     get aloneRows() {
-      return Math.max(efficientRows(), fit.fixedMs / (rowBytes * COPY_MS_PER_BYTE))
+      const runMs = fit.fixedMs + (inline ? TURN_MS : HAND_OVER_MS)
+      return 1 / ((rowBytes * COPY_MS_PER_BYTE) / runMs + 1 / usualCap())
     },
     decide({ now, rows, running, since, deadline }) {
       if (rows >= cap(rows)) return 'full'

@@ -82,17 +82,33 @@ function readNode(node: Buffer): Node {
     if (field === 4) operator = textOf(value)
     if (field === 7) isPlain &&= DOMAINS.has(textOf(value))
     if (field === 5) {
-      const attribute = bytesOf(value)
-      // AttributeProto: name 1, i 3, t 5, g 6, graphs 11
-      if (messagesIn(attribute, 6).length > 0 || messagesIn(attribute, 11).length > 0) isPlain = false
-      const name = textIn(attribute, 1)
-      if (name === 'to') type = numberIn(attribute, 3)
-      const [tensor] = name === 'value' ? messagesIn(attribute, 5) : []
-      if (tensor !== undefined) type = numberIn(tensor, 2)
+      const attribute = readAttribute(bytesOf(value))
+      if (attribute.hasGraph) isPlain = false
+      if (attribute.name === 'to') type = attribute.whole
+      if (attribute.name === 'value' && attribute.tensor !== null) type = numberIn(attribute.tensor, 2)
     }
   })
   const isTyped = operator === 'Cast' || operator === 'Constant'
   return { operator, inputs, outputs, isPlain, type: isTyped ? type : 0 }
+}
+
+/** AttributeProto: name 1, i 3, t 5, g 6, graphs 11. Read once: that of a forest has most of the file. */
+function readAttribute(attribute: Buffer) {
+  let name = ''
+  let whole = 0
+  let tensor: Buffer | null = null
+  let hasGraph = false
+  readFields(
+    attribute,
+    (field, value) => {
+      if (field === 1) name = textOf(value)
+      else if (field === 3) whole = numberOf(value)
+      else if (field === 5) tensor ??= bytesOf(value)
+      else hasGraph = true
+    },
+    [1, 3, 5, 6, 11],
+  )
+  return { name, whole, tensor, hasGraph }
 }
 
 function addFloat(floats: Set<string>, name: string, type: number): void {
@@ -101,9 +117,7 @@ function addFloat(floats: Set<string>, name: string, type: number): void {
 
 function messagesIn(message: Buffer, wanted: number): readonly Buffer[] {
   const found: Buffer[] = []
-  readFields(message, (field, value) => {
-    if (field === wanted) found.push(bytesOf(value))
-  })
+  readFields(message, (_, value) => found.push(bytesOf(value)), [wanted])
   return found
 }
 
@@ -113,8 +127,12 @@ function textIn(message: Buffer, wanted: number): string {
 
 function numberIn(message: Buffer, wanted: number): number {
   let found = 0
-  readFields(message, (field, value) => {
-    if (field === wanted) found = numberOf(value)
-  })
+  readFields(
+    message,
+    (_, value) => {
+      found = numberOf(value)
+    },
+    [wanted],
+  )
   return found
 }

@@ -59,7 +59,7 @@ export function goldenFeatures({ golden, input }: ModelManifest): Float32Array {
 }
 
 async function openSession(manifest: ModelManifest, provider: Provider): Promise<OnnxSession> {
-  const bytes = verifyModelFile(manifest)
+  const bytes = await verifyModelFile(manifest)
   const problem = usesProblem(manifest, usesOf(manifest, bytes))
   if (problem !== null) throw refused(manifest, 'manifest.json', problem)
   try {

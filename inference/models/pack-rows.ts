@@ -14,6 +14,7 @@ interface PackedRows {
 export type PackRows = (rows: Float32Array, count: number) => PackedRows
 
 export function createPackRows({ tensors, features }: ModelInput, infos: readonly TensorInfo[]): PackRows {
+  const columnsOf = tensors.map(({ columns }) => Int32Array.from(columns))
   const shapes = tensors.map(({ name, columns }) => {
     const flat = infos.find((info) => info.name === name)?.tensor?.shape.length === 1
     return (count: number) => (flat ? [count] : [count, columns.length])
@@ -35,7 +36,8 @@ export function createPackRows({ tensors, features }: ModelInput, infos: readonl
 
   return (rows, count) => {
     const buffers = idle.pop() ?? tensors.map(() => null)
-    const feeds = tensors.map(({ name, type, columns }, at): Feed => {
+    const feeds = tensors.map(({ name, type }, at): Feed => {
+      const columns = columnsOf[at] as Int32Array
       const length = count * columns.length
       const own = buffers[at]
       const known = own != null && own.length >= length ? own : null
@@ -56,16 +58,13 @@ const HIGH = 1 - LOW
 /** By tensor, as long as the most rows took. */
 type Buffers = (Float32Array | BigInt64Array | null)[]
 
-function gather(
-  rows: Float32Array,
-  width: number,
-  count: number,
-  columns: readonly number[],
-  target: Float32Array,
-): void {
+// The loops count: `for of` over the columns took four times as long.
+
+function gather(rows: Float32Array, width: number, count: number, columns: Int32Array, target: Float32Array): void {
+  const { length } = columns
   let to = 0
   for (let row = 0, from = 0; row < count; row++, from += width) {
-    for (const column of columns) target[to++] = rows[from + column] as number
+    for (let at = 0; at < length; at++) target[to++] = rows[from + (columns[at] as number)] as number
   }
 }
 
@@ -77,14 +76,15 @@ function gatherWhole(
   rows: Float32Array,
   width: number,
   count: number,
-  columns: readonly number[],
+  columns: Int32Array,
   target: BigInt64Array,
 ): void {
   const words = new Int32Array(target.buffer, target.byteOffset, 2 * target.length)
+  const { length } = columns
   let to = 0
   for (let row = 0, from = 0; row < count; row++, from += width) {
-    for (const column of columns) {
-      const value = rows[from + column] as number
+    for (let at = 0; at < length; at++, to++) {
+      const value = rows[from + (columns[at] as number)] as number
       const low = value | 0
       if (low === value) {
         words[2 * to + LOW] = low
@@ -92,7 +92,6 @@ function gatherWhole(
       } else {
         target[to] = BigInt(value)
       }
-      to++
     }
   }
 }

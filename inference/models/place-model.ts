@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describeError, fatal, retryable } from '../../infra/runtime/errors.ts'
 import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
@@ -35,7 +36,7 @@ export async function placeModel(
 ): Promise<PlacedModel> {
   const known = profiles.find((profile) => profile.provider === provider) ?? null
   const mode = purpose === 'shadow' ? 'process' : settings.executor
-  const isProven = mode === 'auto' && provider === 'cpu' && !providers.includes('cuda') && mayStay(manifest)
+  const isProven = mode === 'auto' && provider === 'cpu' && !providers.includes('cuda') && (await mayStay(manifest))
   const hostOf = (profile: ModelProfile | null): Executor['kind'] =>
     chooseExecutor({ mode, provider, isProven, longestRunMs: profile && longestRunMs(profile, settings) })
   let executor =
@@ -76,14 +77,14 @@ async function measured(model: PreparedModel, provider: Provider, logger: Logger
 }
 
 /** Whether it can be in this process: soon loaded, and no row can end or hang it. What cannot be read is refused by its executor. */
-function mayStay({ folder, file, files }: ModelManifest): boolean {
+async function mayStay({ folder, file, files }: ModelManifest): Promise<boolean> {
   const bytes = [file, ...files.map(({ path }) => path)].reduce(
     (sum, path) => sum + (statSync(join(folder, path), { throwIfNoEntry: false })?.size ?? Number.POSITIVE_INFINITY),
     0,
   )
   if (bytes > LARGEST_INLINE_BYTES) return false
   try {
-    return isHarmless(readFileSync(join(folder, file)))
+    return isHarmless(await readFile(join(folder, file)))
   } catch (error) {
     if (error instanceof WireError) return false
     throw error

@@ -81,12 +81,7 @@ export async function verifyModelFile(manifest: ModelManifest): Promise<Buffer> 
   if (files.length > 0) requireInside(folder, file)
   for (const { path: name, sha256 } of files) {
     const beside = path.join(folder, name)
-    requireDigest(
-      beside,
-      'the file',
-      await reading(beside, 'the file', () => digestOf(beside)),
-      sha256,
-    )
+    requireDigest(beside, 'the file', await reading(beside, 'the file', () => digestOf(beside)), sha256)
     requireInside(folder, beside)
   }
   return bytes

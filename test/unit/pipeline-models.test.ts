@@ -35,11 +35,11 @@ function edit(change: (manifest: Manifest) => void, version = '1'): void {
 }
 
 /** What is wrong with the models, with files relative to their directory. */
-function problems(): readonly string[] {
-  return checkModels(pipeline).map((problem) => formatProblem(problem).replaceAll(`${directory}/`, ''))
+async function problems(): Promise<readonly string[]> {
+  return (await checkModels(pipeline)).map((problem) => formatProblem(problem).replaceAll(`${directory}/`, ''))
 }
 
-test('a manifest is read with its feature set, which is that of the pipeline', () => {
+test('a manifest is read with its feature set, which is that of the pipeline', async () => {
   const manifest = readModelManifest(path.join(directory, '1'))
   expect(manifest).toMatchObject({ name: 'order-risk', version: '1', task: 'multiclass', training: null })
   expect(manifest.output).toEqual({
@@ -49,11 +49,11 @@ test('a manifest is read with its feature set, which is that of the pipeline', (
     classes: ['accept', 'review', 'refuse'],
   })
   expect(manifest.featureSet).toEqual(pipeline.featureSet)
-  expect(verifyModelFile(manifest).length).toBeGreaterThan(0)
-  expect(problems()).toEqual([])
+  expect((await verifyModelFile(manifest)).length).toBeGreaterThan(0)
+  expect(await problems()).toEqual([])
 })
 
-test('versions are listed in order, folders without a manifest left out', () => {
+test('versions are listed in order, folders without a manifest left out', async () => {
   for (const version of ['10', '9'])
     cpSync(path.join(directory, '1'), path.join(directory, version), { recursive: true })
   rmSync(path.join(directory, '9', 'manifest.json'))
@@ -62,26 +62,28 @@ test('versions are listed in order, folders without a manifest left out', () => 
   expect(listModelVersions(path.join(directory, 'none'))).toEqual([])
 })
 
-test('one version that fits is enough; a damaged one beside it is told', () => {
+test('one version that fits is enough; a damaged one beside it is told', async () => {
   cpSync(path.join(directory, '1'), path.join(directory, '2'), { recursive: true })
   edit((manifest) => {
     manifest['version'] = '2'
     manifest.input.features.reverse()
     for (const row of manifest.golden) row.features.reverse()
   }, '2')
-  expect(problems()).toEqual([])
+  expect(await problems()).toEqual([])
   appendFileSync(path.join(directory, '2', 'model.onnx'), 'x')
-  expect(problems()).toEqual([expect.stringMatching(/^2\/model\.onnx: the model file is not the one its manifest/)])
+  expect(await problems()).toEqual([
+    expect.stringMatching(/^2\/model\.onnx: the model file is not the one its manifest/),
+  ])
 })
 
-test('no model at all: how to add one', () => {
+test('no model at all: how to add one', async () => {
   renameSync(path.join(directory, '1'), path.join(directory, '.1'))
-  expect(problems()).toEqual([
+  expect(await problems()).toEqual([
     expect.stringMatching(/there is no version of the model order-risk yet\. Add one as a folder/),
   ])
 })
 
-test('a model that does not fit: what differs', () => {
+test('a model that does not fit: what differs', async () => {
   edit((manifest) => {
     manifest['name'] = 'order-risc'
     manifest.output['tensor'] = 'scores'
@@ -89,7 +91,7 @@ test('a model that does not fit: what differs', () => {
     manifest.input.features[3] = { name: 'channel', type: 'category', values: ['STORE', 'WEB', 'PHONE'] }
     manifest.input.features[6] = { name: 'gift', type: 'float32' }
   })
-  expect(problems()).toEqual([
+  expect(await problems()).toEqual([
     '1/manifest.json: name: the model is order-risc, the pipeline uses order-risk',
     '1/manifest.json: input.features: the model has no feature amount',
     '1/manifest.json: input.features: the model expects a feature sum that the pipeline lacks',
@@ -99,21 +101,21 @@ test('a model that does not fit: what differs', () => {
   ])
 })
 
-test('a model with the features in another order', () => {
+test('a model with the features in another order', async () => {
   edit((manifest) => manifest.input.features.splice(0, 2, ...manifest.input.features.slice(0, 2).reverse()))
-  expect(problems()).toEqual([
+  expect(await problems()).toEqual([
     '1/manifest.json: input.features: the order differs: feature 0 is amount in the pipeline and items in the model',
   ])
 })
 
-test('an output that the model does not have', () => {
+test('an output that the model does not have', async () => {
   pipeline = { ...pipeline, model: { ...pipeline.model, output: { tensor: 'probabilities', index: 3 } } }
-  expect(problems()).toEqual([
+  expect(await problems()).toEqual([
     '1/manifest.json: output.width: the pipeline reads output 3, the model has 3, counted from 0',
   ])
 })
 
-test('of several output tensors the pipeline must name one, and an output within it', () => {
+test('of several output tensors the pipeline must name one, and an output within it', async () => {
   edit((manifest) => {
     manifest.output = {
       tensors: [
@@ -122,27 +124,27 @@ test('of several output tensors the pipeline must name one, and an output within
       ],
     }
   })
-  expect(problems()).toEqual([
+  expect(await problems()).toEqual([
     "1/manifest.json: output.tensors: the model's output is label, scores, the pipeline reads probabilities",
   ])
   pipeline = { ...pipeline, model: { ...pipeline.model, output: { tensor: 'scores', index: 2 } } }
-  expect(problems()).toEqual([
+  expect(await problems()).toEqual([
     '1/manifest.json: output.tensors[1].width: the pipeline reads output 2, the model has 2, counted from 0',
   ])
 })
 
-test('a version in a folder of another name, and a missing model file', () => {
+test('a version in a folder of another name, and a missing model file', async () => {
   edit((manifest) => {
     manifest['version'] = '7'
     manifest['file'] = 'gone.onnx'
   })
-  expect(problems()).toEqual([
+  expect(await problems()).toEqual([
     '1/manifest.json: version: version 7 is in a folder named 1',
     expect.stringMatching(/^1\/gone\.onnx: the model file cannot be read: ENOENT/),
   ])
 })
 
-test('everything that is wrong in a manifest is told, with its place', () => {
+test('everything that is wrong in a manifest is told, with its place', async () => {
   edit((manifest) => {
     manifest['sha256'] = 'abc'
     manifest['task'] = 'ranking'
@@ -156,7 +158,7 @@ test('everything that is wrong in a manifest is told, with its place', () => {
     manifest.output['range'] = [1, 0]
     manifest.golden = [{ features: [1, null], outputs: [0.1, 'x', 0.2] }]
   })
-  expect(problems()).toEqual([
+  expect(await problems()).toEqual([
     '1/manifest.json: extra: unknown key (there are: name, version, file, sha256, task, input, output, golden, training, files, domains, tolerance)',
     '1/manifest.json: file: "../model.onnx" is not a file name in the same folder',
     '1/manifest.json: sha256: "abc" is not a SHA-256 in hex',
@@ -172,7 +174,7 @@ test('everything that is wrong in a manifest is told, with its place', () => {
   ])
 })
 
-test('golden events are read, and refused with the place of what is wrong', () => {
+test('golden events are read, and refused with the place of what is wrong', async () => {
   const golden = readGolden(pipeline)
   expect(golden[0]?.expect).toMatchObject({ label: 'review' })
   expect(golden.at(-1)?.expect).toEqual({ reject: 'amount_out_of_range' })

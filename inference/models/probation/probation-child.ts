@@ -64,9 +64,9 @@ async function tryOut(
   begin: (step: ProbationStep) => void,
 ): Promise<ModelProfile | null> {
   begin('files')
-  const manifest = readable('manifest', () => readModelManifest(folder))
+  const manifest = await readable('manifest', async () => readModelManifest(folder))
   checkSizes(manifest, limits.fileBytes)
-  const model = readable('digest', () => verifyModelFile(manifest))
+  const model = await readable('digest', () => verifyModelFile(manifest))
   begin('structure')
   const problem = structureProblem(model, manifest, limits.allowed)
   if (problem !== null) throw new Refused(problem.code, problem.message)
@@ -88,9 +88,9 @@ async function tryOut(
   }
 }
 
-function readable<T>(code: ProbationCode, read: () => T): T {
+async function readable<T>(code: ProbationCode, read: () => Promise<T>): Promise<T> {
   try {
-    return read()
+    return await read()
   } catch (error) {
     if (error instanceof PipelineError) throw new Refused(code, error.message)
     throw error

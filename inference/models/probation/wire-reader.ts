@@ -16,14 +16,21 @@ const BYTES = 2
 const FIXED32 = 5
 const LONGEST_VARINT = 10
 
-/** Every field of a message, in its order. */
-export function readFields(message: Buffer, visit: (field: number, value: WireValue) => void): void {
+/** Every field of a message, in its order; `wanted` = none but these, the others are passed over. */
+export function readFields(
+  message: Buffer,
+  visit: (field: number, value: WireValue) => void,
+  wanted?: readonly number[],
+): void {
   const at = { position: 0 }
   while (at.position < message.length) {
     const tag = readVarint(message, at)
     const field = Math.floor(tag / 8)
     if (field < 1) throw new WireError(`field ${field} at byte ${at.position}`)
-    visit(field, readValue(message, at, tag % 8))
+    const wireType = tag % 8
+    if (wanted === undefined || wanted.includes(field)) visit(field, readValue(message, at, wireType))
+    else if (wireType === VARINT) readVarint(message, at)
+    else endOfField(message, at, wireType)
   }
 }
 
@@ -62,13 +69,19 @@ interface Position {
 
 function readValue(message: Buffer, at: Position, wireType: number): WireValue {
   if (wireType === VARINT) return readVarint(message, at)
+  const start = endOfField(message, at, wireType)
+  if (wireType === FIXED32) return message.readFloatLE(start)
+  return wireType === FIXED64 ? message.readDoubleLE(start) : message.subarray(start, at.position)
+}
+
+/** Goes to the end of a field that is no varint, and answers where its bytes begin. */
+function endOfField(message: Buffer, at: Position, wireType: number): number {
   const length = wireType === BYTES ? readVarint(message, at) : lengthOf(wireType)
   const start = at.position
   const end = start + length
   if (length < 0 || end > message.length) throw new WireError(`it ends within the field at byte ${start}`)
   at.position = end
-  if (wireType === FIXED32) return message.readFloatLE(start)
-  return wireType === FIXED64 ? message.readDoubleLE(start) : message.subarray(start, end)
+  return start
 }
 
 function lengthOf(wireType: number): number {
@@ -79,6 +92,11 @@ function lengthOf(wireType: number): number {
 
 /** As a signed 64 bit number: exact up to 2⁵³. */
 function readVarint(message: Buffer, at: Position): number {
+  const first = message[at.position]
+  if (first !== undefined && first < 0x80) {
+    at.position++
+    return first
+  }
   let low = 0
   let high = 0
   for (let index = 0; index < LONGEST_VARINT; index++) {

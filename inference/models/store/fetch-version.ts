@@ -88,7 +88,7 @@ async function verifiedVersion(folder: string, digest: string): Promise<ModelMan
   if (!existsSync(file) || (await digestOfFile(file)).sha256 !== digest) return null
   try {
     const manifest = readModelManifest(folder)
-    verifyModelFile(manifest)
+    await verifyModelFile(manifest)
     return manifest
   } catch (error) {
     if (error instanceof PipelineError) return null

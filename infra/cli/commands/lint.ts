@@ -14,7 +14,7 @@ export function register(program: Command): void {
     .argument('<folder>', 'pipeline folder')
     .action(async (folder: string) => {
       const pipeline = await loadPipeline(folder)
-      const problems = [...checkModels(pipeline), ...goldenProblems(pipeline)]
+      const problems = [...(await checkModels(pipeline)), ...goldenProblems(pipeline)]
       if (problems.length > 0) throw new PipelineError(problems)
       const { name, features, featureSet, model } = pipeline
       console.log(`${name}: ${features.length} features (${featureSet.digest}), model ${model.name}: no problems`)
