@@ -34,7 +34,7 @@ const WANTED: ReadonlyMap<string, readonly number[]> = new Map(
 /** What protocol buffers' own readers refuse, too. */
 const DEEPEST = 100
 
-/** A walk over its messages that skips all values: 3 ms for each MB of trees. Throws when it is no protocol buffer. */
+/** A walk over its messages that skips all values: a few ms for each MB of trees. Throws when it is no protocol buffer. */
 export function modelUses(model: Buffer): ModelUses {
   const domains = new Set<string>()
   const external = new Set<string>()
