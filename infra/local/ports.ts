@@ -1,7 +1,10 @@
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
 const LOOPBACK = '127.0.0.1'
+/** Below what is given to outgoing connections (32,768 on Linux), each of which could take a port whose owner is not there for a moment. */
+const FREE = { from: 20_000, to: 32_000 }
 
 /** A port of this machine's loopback address, and the variable that moves it elsewhere. */
 interface NamedPort {
@@ -31,18 +34,29 @@ export async function requireFreePorts(ports: readonly NamedPort[]): Promise<voi
     try {
       await (await listen(port)).close()
     } catch (error) {
-      const code = error instanceof Error && 'code' in error ? error.code : undefined
-      if (code !== 'EADDRINUSE' && code !== 'EACCES') throw error
-      const why = code === 'EACCES' ? 'may not be opened by this user' : 'is taken'
+      const why = codeOf(error) === 'EACCES' ? 'may not be opened by this user' : 'is taken'
       taken.push(`Port ${port} (${owner}) ${why}: set ${variable} to another one.`)
     }
   }
   if (taken.length > 0) throw new Error(taken.join('\n'))
 }
 
+function codeOf(error: unknown): 'EADDRINUSE' | 'EACCES' {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code !== 'EADDRINUSE' && code !== 'EACCES') throw error
+  return code
+}
+
 /** Ports nobody listens on at the moment, all different. */
 export async function freePorts(count: number): Promise<number[]> {
-  const open = await Promise.all(Array.from({ length: count }, () => listen(0)))
+  const open: Awaited<ReturnType<typeof listen>>[] = []
+  while (open.length < count) {
+    try {
+      open.push(await listen(randomInt(FREE.from, FREE.to)))
+    } catch (error) {
+      codeOf(error)
+    }
+  }
   await Promise.all(open.map(({ close }) => close()))
   return open.map(({ port }) => port)
 }

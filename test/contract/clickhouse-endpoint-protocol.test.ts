@@ -125,9 +125,21 @@ test('writes nothing for a GET or a read-only request, also within a session', a
 
 test('runs the requests of a session one after another, and knows whether it exists', async () => {
   expect(await post('SELECT 1', { session_id: 'new', session_check: '1' })).toMatchObject({ code: '372' })
-  const slow = post('SET max_block_size = 5 /* keeps */', { session_id: 'new' })
-  const next = post("SELECT getSetting('max_block_size')", { session_id: 'new' })
-  expect([(await slow).status, (await next).body]).toEqual([200, '5\n'])
+  expect((await post('SET max_block_size = 5 /* keeps */', { session_id: 'new' })).status).toBe(200)
+  const order: string[] = []
+  const slow = post('SELECT sleepEachRow(1) FROM numbers(600) SETTINGS max_block_size = 1 /* slow */', {
+    session_id: 'new',
+    query_id: 'slow',
+  }).then(({ code }) => order.push(`slow ${code}`))
+  const running = "SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'slow'"
+  await expect.poll(async () => (await post(running)).body, { timeout: 60_000 }).toBe('1\n')
+  const next = post("SELECT getSetting('max_block_size')", { session_id: 'new' }).then(({ body }) => order.push(body))
+  // other requests go on
+  expect((await post('SELECT 1')).body).toBe('1\n')
+  expect(order).toEqual([])
+  await post("KILL QUERY WHERE query_id = 'slow' SYNC")
+  await Promise.all([slow, next])
+  expect(order).toEqual(['slow 394', '5\n'])
 })
 
 test('refuses a body above its limit, and goes on', async () => {
@@ -146,7 +158,8 @@ test('refuses a body above its limit, and goes on', async () => {
 
 test('answers while a scalar subquery is computed', async () => {
   let done = false
-  const slow = post('SELECT (SELECT sleep(1)) FORMAT TSV').then(() => {
+  // as long as a query may sleep
+  const slow = post('SELECT (SELECT sleep(3)) FORMAT TSV').then(() => {
     done = true
   })
   expect((await post('SELECT 1')).body).toBe('1\n')

@@ -55,7 +55,7 @@ test('npx millrace shows its commands, and takes the shipped sample pipeline', a
   expect(await run(project, 'npx', '--no-install', 'millrace', 'lint', SHIPPED_SAMPLE)).toContain('no problems')
 })
 
-test('a new pipeline compiles, and a misspelt field in it does not', async () => {
+test('a new pipeline compiles, and a misspelt field in it does not', { timeout: SET_UP_MS }, async () => {
   const field = (name: string, type: unknown) => ({ name, type })
   const time = field('at', { type: 'long', logicalType: 'timestamp-millis' })
   const fields = [field('click_id', 'string'), time, field('price', 'double')]

@@ -16,7 +16,7 @@ import { uniqueName } from '../support/unique-name.ts'
 
 const { env } = inject('stack')
 const CODECS: readonly Compression[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
-const DEADLINE_MS = 30_000
+const DEADLINE_MS = 60_000
 const PER_BATCH = 50
 const FETCH_BYTES = 2 ** 20
 const CORRUPT_MESSAGE = 2

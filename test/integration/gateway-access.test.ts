@@ -30,10 +30,12 @@ import { uniqueName } from '../support/unique-name.ts'
 const { env } = inject('stack')
 const settings = readConfig(CONNECTIONS, env)
 const { brokers } = kafkaConfig(settings)
-const DEADLINE_MS = 30_000
-const MANY_COMMANDS = { timeout: 240_000 }
+const DEADLINE_MS = 60_000
+const MANY_COMMANDS = { timeout: 600_000 }
 /** What is promised of a revocation. */
 const REVOKED_MS = 5_000
+/** For gateways that are to notice that they cannot read. */
+const STALE_MS = 2_000
 
 const scope = createScope(silentLogger)
 let kafka: LanesOnKafka
@@ -63,21 +65,21 @@ async function newTopic(): Promise<string> {
 }
 
 /** What of a gateway decides who gets in, with connections of its own. */
-async function gateway(topic: string, redisUrl = settings.redisUrl): Promise<Process> {
+async function gateway(topic: string, own: { redisUrl?: string; maxStaleMs?: number } = {}): Promise<Process> {
+  const { redisUrl = settings.redisUrl, maxStaleMs = 60_000 } = own
   const deps = { clock: systemClock, logger: silentLogger }
-  const own = await scope.start('lanes', async () => {
+  const { connections, logReader } = await scope.start('lanes', async () => {
     const lanes = await lanesOn(brokers)
     return { value: lanes, stop: () => lanes.stop() }
   })
-  const { connections, logReader } = own
   const writer = await scope.start('writer', async () => createIdempotentWriter({ ...deps, connections }))
   const registry = createSchemaRegistry(registryConfig(settings))
   const started = await startControlLog({ ...deps, brokers: connections, log: logReader, writer, registry, topic })
   const control = await scope.start('control log', async () => started)
-  const redis = connectRedis({ url: redisUrl, commandTimeoutMs: 1_000, logger: silentLogger })
+  const redis = connectRedis({ url: redisUrl, commandTimeoutMs: 5_000, logger: silentLogger })
   await scope.start('Redis', async () => ({ value: redis, stop: () => redis.close() }))
   const lastUsed = createLastUsed({ redis, clock: systemClock })
-  const access = createAccess({ ...deps, control, jwt: null, maxStaleMs: 2_000, lastUsed })
+  const access = createAccess({ ...deps, control, jwt: null, maxStaleMs, lastUsed })
   return {
     ...{ control, access, redis, stopReading: () => started.stop() },
     async admitted(text) {
@@ -89,27 +91,36 @@ async function gateway(topic: string, redisUrl = settings.redisUrl): Promise<Pro
 
 test('what one gateway is told holds at all within 5 s: a new key, its revocation, a suspended tenant', async () => {
   const topic = await newTopic()
-  const [first, ...others] = [await gateway(topic), await gateway(topic), await gateway(topic)]
+  const limited = { maxStaleMs: STALE_MS }
+  const [first, ...others] = [await gateway(topic), await gateway(topic, limited), await gateway(topic, limited)]
   await createTenant(first.control, { tenant: 'acme', limits: {} }, BY)
   const one = await createKey(first.control, keyRequest(), Date.now(), BY)
   const two = await createKey(first.control, keyRequest(), Date.now(), BY)
-  const everywhere = (text: string, answer: string, deadlineMs = DEADLINE_MS) =>
-    Promise.all(
-      [first, ...others].map((process) =>
-        eventually(async () => expect(await process.admitted(text)).toBe(answer), { deadlineMs }),
-      ),
-    )
+  /** Each comes to the answer; who is asked later than is promised lets nobody in, also when the machine holds up its log. */
+  const everywhere = async (text: string, answer: string): Promise<void> => {
+    const since = performance.now()
+    const tooLate: string[] = []
+    const ask = async (process: Process): Promise<void> => {
+      const isLate = performance.now() - since > REVOKED_MS
+      const said = await process.admitted(text)
+      if (isLate && said.startsWith('key:')) tooLate.push(said)
+      expect(said).toBe(answer)
+    }
+    const all = [first, ...others].map((process) => eventually(() => ask(process), { deadlineMs: DEADLINE_MS }))
+    await Promise.all(all)
+    if (!answer.startsWith('key:')) expect(tooLate).toEqual([])
+  }
   await everywhere(one.text, `key:${one.key.id}`)
   await everywhere(two.text, `key:${two.key.id}`)
 
   expect(await revokeKey(first.control, one.key.id, BY)).toBe(true)
   // at the gateway that was told, at once
   expect(await first.admitted(one.text)).toBe('invalid_credential')
-  await everywhere(one.text, 'invalid_credential', REVOKED_MS)
+  await everywhere(one.text, 'invalid_credential')
   await everywhere(two.text, `key:${two.key.id}`)
 
   await changeTenant(first.control, 'acme', { state: 'suspended' }, BY)
-  await everywhere(two.text, 'tenant_refused', REVOKED_MS)
+  await everywhere(two.text, 'tenant_refused')
 })
 
 test('gateways that make keys at the same time: of a principal two stay live', async () => {
@@ -138,15 +149,20 @@ test('gateways that make keys at the same time: of a principal two stay live', a
 
 test('a gateway that cannot read the control log lets nobody in after a while', async () => {
   const topic = await newTopic()
-  const process = await gateway(topic)
+  const process = await gateway(topic, { maxStaleMs: STALE_MS })
   await createTenant(process.control, { tenant: 'acme', limits: {} }, BY)
   const { text, key } = await createKey(process.control, keyRequest(), Date.now(), BY)
-  const readAt = process.control.readAt
-  await eventually(() => expect(process.control.readAt).toBeGreaterThan(readAt + 2_000), { deadlineMs: DEADLINE_MS })
-  expect(await process.admitted(text)).toBe(`key:${key.id}`)
+  const { readAt } = process.control
+  await eventually(
+    async () => {
+      expect(process.control.readAt).toBeGreaterThan(readAt + STALE_MS)
+      expect(await process.admitted(text)).toBe(`key:${key.id}`)
+    },
+    { deadlineMs: DEADLINE_MS },
+  )
   await process.stopReading()
   await eventually(async () => expect(await process.admitted(text)).toBe('access_unavailable'), {
-    deadlineMs: REVOKED_MS,
+    deadlineMs: DEADLINE_MS,
   })
 })
 
@@ -168,7 +184,7 @@ test('when a key was last used is in Redis; without Redis it gets in as well', a
     { deadlineMs: DEADLINE_MS },
   )
   // nobody listens on port 1
-  const alone = await gateway(topic, 'redis://127.0.0.1:1')
+  const alone = await gateway(topic, { redisUrl: 'redis://127.0.0.1:1' })
   expect(await alone.admitted(text)).toBe(`key:${key.id}`)
 })
 

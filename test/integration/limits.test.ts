@@ -21,10 +21,10 @@ const events = (count: number) => ({ requests: 0, events: count, bytes: 0 })
 const quiet: LimitsObserver = { countsAlone: () => {}, countsTogether: () => {} }
 const shared = readConfig(CONNECTIONS, inject('stack').env).redisUrl
 
-async function connection(url: string, commandTimeoutMs = 20): Promise<RedisClient> {
+async function connection(url: string, commandTimeoutMs: number): Promise<RedisClient> {
   const client = connectRedis({ url, commandTimeoutMs, logger: silentLogger })
   onTestFinished(() => client.close())
-  await eventually(() => client.ping(), { deadlineMs: 10_000 })
+  await eventually(() => client.ping(), { deadlineMs: 60_000 })
   return client
 }
 
@@ -39,7 +39,7 @@ async function gateways(count: number, url = shared, timeoutMs = 5_000, observer
 
 test('two gateways share one bucket: all or nothing, with what is left and when to come again', async () => {
   const [one, other] = await gateways(2)
-  const who = principal(uniqueName('shared'), { requestsPerSecond: 0.01, eventsPerSecond: 0.02, eventsPerMonth: 2 })
+  const who = principal(uniqueName('shared'), { requestsPerSecond: 0.001, eventsPerSecond: 0.002, eventsPerMonth: 2 })
   if (one === undefined || other === undefined) throw new Error('two gateways')
   // a bucket of so little is full with less than one: the first goes through, and is owed
   const first = await one.take(who, { requests: 1, events: 1, bytes: 0 })
@@ -47,8 +47,9 @@ test('two gateways share one bucket: all or nothing, with what is left and when 
   const refused = await other.take(who, { requests: 0, events: 1, bytes: 0 })
   expect(refused.ok).toBe(false)
   expect(refused.standings.map(({ name }) => name)).toEqual(['key-events', 'key-requests', 'key-month'])
-  expect(refused.standings[0]).toMatchObject({ quota: 0.02, remaining: 0 })
-  expect(refused.retryAfterSeconds).toBeGreaterThanOrEqual(49)
+  expect(refused.standings[0]).toMatchObject({ quota: 0.002, remaining: 0 })
+  // of 500, less what has passed
+  expect(refused.retryAfterSeconds).toBeGreaterThan(300)
   expect(refused.standings[2]).toMatchObject({ quota: 2, remaining: 1 })
 })
 
@@ -69,16 +70,19 @@ test('a month counter is of the month that Redis is in, and nothing stays for ev
   const client = await connection(shared, 5_000)
   const limits = createLimits({ redis: client, replicas: 1, clock: systemClock, observer: quiet })
   const tenant = uniqueName('month')
-  const who = principal('who', { eventsPerMonth: 10, eventsPerSecond: 5, bytesPerSecond: 1_000 }, { tenant })
-  await limits.take(who, { requests: 0, events: 4, bytes: 10 })
+  const who = principal('who', { eventsPerMonth: 10 }, { tenant })
+  await limits.take(who, events(4))
+  // each owes what comes back in 99 s
+  const slow = principal('slow', { eventsPerSecond: 0.01, bytesPerSecond: 0.1 }, { tenant })
+  await limits.take(slow, { requests: 0, events: 1, bytes: 10 })
   const key = `millrace:{${tenant}}:limit:month:key:who`
   const [[value]] = (await client.getMany([[key]])) as [[Buffer]]
   expect(value.toString()).toBe(`${monthOf(Date.now())}|4`)
   const script = "local left = {} for i, key in ipairs(KEYS) do left[i] = redis.call('PTTL', key) end return left"
-  const keys = ['month', 'events', 'bytes'].map((kind) => `millrace:{${tenant}}:limit:${kind}:key:who`)
+  const keys = ['month:key:who', 'events:key:slow', 'bytes:key:slow'].map((own) => `millrace:{${tenant}}:limit:${own}`)
   const [month = 0, rate = 0, bytes = 0] = (await client.evaluate(script, keys, [])) as number[]
   expect(month).toBeGreaterThan(39 * 86_400_000)
-  for (const ttl of [rate, bytes]) expect(ttl > 0 && ttl <= 2_000).toBe(true)
+  for (const ttl of [rate, bytes]) expect(ttl > 0 && ttl <= 101_000).toBe(true)
   // what was counted in another month counts no more
   await client.writeMany([{ op: 'set', key, value: `${monthOf(Date.now()) - 1}|10` }])
   expect((await limits.take(who, events(1))).ok).toBe(true)
@@ -163,7 +167,7 @@ test('what was let through while Redis was away is taken from it afterwards', as
   clock.advance(1_000)
   // still counted here; its probe finds Redis
   expect((await limits.take(who, events(1))).ok).toBe(true)
-  await eventually(() => expect(together).toBe(32), { deadlineMs: 5_000 })
+  await eventually(() => expect(together).toBe(32), { deadlineMs: 60_000 })
   expect((await limits.take(who, events(1))).standings[0]?.remaining).toBe(48)
 })
 
@@ -174,22 +178,35 @@ test('frozen, back, killed, and back empty: in total at most 1.25 times the limi
     countsAlone: () => void changes.push('alone'),
     countsTogether: () => void changes.push('together'),
   }
-  const both = await gateways(2, redis.url, 20, observer)
+  const both = await gateways(2, redis.url, 100, observer)
   const PER_SECOND = 300
+  const AT_ONCE = 8
+  const MOST_PAUSE_S = 0.25
   const who = principal('who', { eventsPerSecond: PER_SECOND })
   const began = performance.now()
   const seconds = (): number => (performance.now() - began) / 1_000
   let accepted = 0
+  /** Seconds in which somebody asked; while nobody is let run, what comes back beyond a second is lost. */
+  let asked = 0
+  let askedAt = 0
+  const passed = (): void => {
+    asked += Math.min(seconds() - askedAt, MOST_PAUSE_S)
+    askedAt = seconds()
+  }
+  /** The share of what the limit lets through meanwhile that was let through. */
   const driveUntil = async (end: number): Promise<number> => {
-    const before = accepted
+    askedAt = seconds()
+    const before = { accepted, asked }
     const drive = async (limits: Limits): Promise<void> => {
       while (seconds() < end) {
         if ((await limits.take(who, events(1))).ok) accepted++
+        passed()
         await turn()
       }
     }
-    await Promise.all(both.map(drive))
-    return accepted - before
+    // several at once: how long Redis takes to answer is not to be what limits them
+    await Promise.all(both.flatMap((limits) => Array.from({ length: AT_ONCE }, () => drive(limits))))
+    return (accepted - before.accepted) / ((asked - before.asked) * PER_SECOND)
   }
   await driveUntil(2)
   redis.freeze()
@@ -201,9 +218,8 @@ test('frozen, back, killed, and back empty: in total at most 1.25 times the limi
   await killed
   await redis.start()
   await driveUntil(seconds() + 2)
-  const total = seconds() * PER_SECOND
   expect(changes.filter((change) => change === 'together').length).toBeGreaterThanOrEqual(2)
-  expect(accepted).toBeLessThanOrEqual(1.25 * total)
-  expect(accepted).toBeGreaterThanOrEqual(0.75 * total)
-  for (const count of [whileFrozen, whileGone]) expect(count).toBeGreaterThanOrEqual(0.5 * 2 * PER_SECOND)
-}, 60_000)
+  expect(accepted).toBeLessThanOrEqual(1.25 * seconds() * PER_SECOND)
+  expect(accepted).toBeGreaterThanOrEqual(0.75 * asked * PER_SECOND)
+  for (const share of [whileFrozen, whileGone]) expect(share).toBeGreaterThanOrEqual(0.5)
+})

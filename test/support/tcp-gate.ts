@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import { freePorts } from '../../infra/local/ports.ts'
 
 /** A way to a server that can be shut, so that a test takes away what it does not own. */
 export interface TcpGate {
@@ -33,12 +34,10 @@ export async function openTcpGate(target: { readonly host: string; readonly port
     }
   })
 
-  async function listen(port: number): Promise<number> {
+  const [port = 0] = await freePorts(1)
+  async function open(): Promise<void> {
     server.listen(port, '127.0.0.1')
     await once(server, 'listening')
-    const address = server.address()
-    if (address === null || typeof address === 'string') throw new Error('a TCP server has no port')
-    return address.port
   }
 
   async function shut(): Promise<void> {
@@ -50,13 +49,11 @@ export async function openTcpGate(target: { readonly host: string; readonly port
     stalled = false
   }
 
-  const port = await listen(0)
+  await open()
   return {
     port,
     shut,
-    async open() {
-      await listen(port)
-    },
+    open,
     stall() {
       stalled = true
     },

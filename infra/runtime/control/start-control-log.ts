@@ -26,7 +26,7 @@ export interface FollowedControlLog extends ControlLog {
   readonly ended: Promise<void>
   /** Null while the log can be read; otherwise since when it cannot, and why. */
   problem(): string | null
-  /** When it was last read to its end, epoch ms: what was written later may not be known here. */
+  /** When it was last asked for its end and then read to it, epoch ms: what was written later may not be known here. */
   readonly readAt: number
 }
 
@@ -79,6 +79,7 @@ export async function startControlLog(deps: ControlLogDeps): Promise<Started<Fol
 
   /** Reads what has come since. Rejects with `retry` when nothing is answered for `patienceMs`: the log itself asks for ever. */
   async function read(): Promise<void> {
+    const askedAt = clock.now()
     const patience = new AbortController()
     const giveUp = (): void => patience.abort()
     signal.addEventListener('abort', giveUp)
@@ -104,7 +105,7 @@ export async function startControlLog(deps: ControlLogDeps): Promise<Started<Fol
       clearTimeout(timer)
       signal.removeEventListener('abort', giveUp)
     }
-    readAt = clock.now()
+    readAt = askedAt
   }
 
   function sayUnreadable(error: unknown): void {
