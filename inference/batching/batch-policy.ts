@@ -60,6 +60,8 @@ export interface BatchPolicy {
   arrived(rows: number): void
   /** A batch was released for that reason, with so many rows of at most `cap`, and its run took so long. */
   ran(rows: number, cap: number, reason: ReleaseReason, ms: number): void
+  /** There was not the memory for so many rows: no batch has more than half of them from now on. */
+  tooMany(rows: number): void
   figures(): BatchFigures
 }
 
@@ -103,7 +105,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
   const { maxLingerMs = 2, activeMs } = options
   if (!(bounds.maxRows >= 1 && bounds.maxBytes > 0 && budgetMs > 0)) throw new RangeError('a batch needs bounds')
   const rowBytes = (width + outputWidth) * Float32Array.BYTES_PER_ELEMENT
-  const ceiling = Math.max(1, Math.floor(Math.min(bounds.maxRows, bounds.maxBytes / rowBytes)))
+  let ceiling = Math.max(1, Math.floor(Math.min(bounds.maxRows, bounds.maxBytes / rowBytes)))
   const linger = createLingerRule({ fit, maxMs: Math.min(maxLingerMs, budgetMs / 10), inline, activeMs })
   let guard = ceiling
   let full = 0
@@ -159,6 +161,10 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
       if (reason === 'full') full++
       linger.ran(rows, ms)
       fit.observe(rows, ms)
+    },
+    tooMany(rows) {
+      ceiling = Math.max(1, Math.min(ceiling, Math.floor(rows / 2)))
+      guard = Math.min(guard, ceiling)
     },
     figures() {
       const efficient = Math.ceil(efficientRows())

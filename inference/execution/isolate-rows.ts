@@ -123,7 +123,8 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
     } else {
       await narrow(0, count, first)
     }
-    return { outputs, batchRows, failures, provider }
+    const tooMany = count > 1 && failures.size === 0 && (first.fault === 'memory' || first.fault === 'allocation')
+    return { outputs, batchRows, failures, provider, tooMany }
   }
 
   /** Of each row of a run that answered all of them; nobody writes to it. */

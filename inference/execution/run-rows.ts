@@ -19,6 +19,8 @@ export interface RunResult {
   readonly provider: Provider
   /** What the model took for them, without what it waited for the thread that it blocks, ms; where that is known. */
   readonly runMs?: number | undefined
+  /** No row is to blame: there was not the memory for so many at once, and smaller runs have answered them. */
+  readonly tooMany?: boolean
 }
 
 /**

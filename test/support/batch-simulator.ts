@@ -60,6 +60,7 @@ export function fixedCap(cap: number): BatchPolicy {
     decide: ({ rows }) => (rows >= cap ? 'full' : 'drained'),
     arrived() {},
     ran() {},
+    tooMany() {},
     figures: () => ({ cap, efficientRows: cap, budgetRows: cap, overBudget: false, lingerMs: 0 }),
   }
 }

@@ -65,6 +65,16 @@ test('runs over half the budget make batches smaller, full ones in time larger a
   expect(policy.cap(1)).toBeGreaterThan(smaller)
 })
 
+test('where memory did not suffice for so many rows, no batch has more than half of them again', () => {
+  const policy = policyOf({ profile: NETWORK })
+  policy.tooMany(500)
+  expect(policy.cap(1)).toBe(250)
+  for (let run = 0; run < 100; run++) policy.ran(250, 250, 'full', 0.01 + 0.00017 * 250)
+  expect(policy.cap(10_000)).toBeLessThanOrEqual(250)
+  policy.tooMany(1)
+  expect(policy.cap(1)).toBe(1)
+})
+
 test('a small one that takes long makes the others no smaller', () => {
   const policy = policyOf({ budgetMs: 2 })
   for (let run = 0; run < 15; run++) policy.ran(64, 64, 'full', 0.0128 + 0.00356 * 64)

@@ -144,7 +144,10 @@ test('quarantine gets ready when a run has had half of its time', async () => {
 test('a batch that is too large for the child is answered by halves, however often', async () => {
   const large = failing((firsts) => (firsts.length > 512 ? 'memory' : null))
   const run = isolated(large, answersAll)
-  for (let batch = 0; batch < 5; batch++) expect(endsOf(await run(rowsOf(range(1_024))))).toEqual(range(1_024))
+  for (let batch = 0; batch < 5; batch++) {
+    const result = await run(rowsOf(range(1_024)))
+    expect([endsOf(result), result.tooMany]).toEqual([range(1_024), true])
+  }
   expect(large.runs).toEqual(Array.from({ length: 5 }, () => [1_024, 512, 512]).flat())
 })
 
@@ -166,6 +169,7 @@ test('a row for which a child has not the memory costs few children', async () =
   })
   const result = await isolated(hungry, quarantine)(rowsOf(range(1_024)))
   expect(endsOf(result)).toEqual(range(1_024).with(690, 'model_crash' as never))
+  expect(result.tooMany).toBe(false)
   expect([hungry.runs, replayed]).toEqual([[1_024, 512, 512, 256, 256], [256]])
 })
 

@@ -10,7 +10,7 @@ import { manualClock } from '../support/manual-clock.ts'
 /** Runs that end when they are told to. */
 function held(options: { readonly slots?: number; readonly policy: BatchPolicy; readonly inline?: boolean }) {
   const { slots = 1, policy, inline = false } = options
-  const runs: { readonly rows: Float32Array; end(): RunResult; refuse(error: unknown): void }[] = []
+  const runs: { readonly rows: Float32Array; end(tooMany?: boolean): RunResult; refuse(error: unknown): void }[] = []
   const batches: MicroBatch[] = []
   const clock = manualClock()
   const batcher = createMicroBatcher({
@@ -23,9 +23,9 @@ function held(options: { readonly slots?: number; readonly policy: BatchPolicy; 
     observer: { ran: (batch) => batches.push(batch) },
     run: (rows) =>
       new Promise((resolve, reject) => {
-        const end = (): RunResult => {
+        const end = (tooMany = false): RunResult => {
           const batchRows = new Int32Array(rows.length).fill(rows.length)
-          const result: RunResult = { outputs: rows.slice(), batchRows, failures: new Map(), provider: 'cpu' }
+          const result: RunResult = { outputs: rows.slice(), batchRows, failures: new Map(), provider: 'cpu', tooMany }
           resolve(result)
           return result
         }
@@ -117,6 +117,23 @@ test('what comes while a run is under way is one batch, with even shares', async
   runs[2]?.end()
   await Promise.all(answers)
   expect(batcher.pending).toBe(0)
+})
+
+test('a batch that was too large for the memory there is is told to the policy, as no run', async () => {
+  const told: unknown[] = []
+  const policy = {
+    ...fixedCap(8),
+    ran: (rows: number) => void told.push({ ran: rows }),
+    tooMany: (rows: number) => void told.push({ tooMany: rows }),
+  }
+  const { runs, submit } = held({ policy })
+  for (const [work, tooMany] of [true, false].entries()) {
+    const answer = submit('a', rowsOf(1, 2, 3))
+    await turn()
+    runs[work]?.end(tooMany)
+    await answer
+  }
+  expect(told).toEqual([{ tooMany: 3 }, { ran: 3 }])
 })
 
 test('a refused run refuses its works alone, and only once no other run reads their rows', async () => {

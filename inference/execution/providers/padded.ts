@@ -59,5 +59,7 @@ function joined(parts: readonly RunResult[], count: number): RunResult {
     runMs += part.runMs ?? Number.NaN
     at += part.batchRows.length
   }
-  return { outputs, batchRows, failures, provider: first.provider, runMs: Number.isNaN(runMs) ? undefined : runMs }
+  const tooMany = parts.some((part) => part.tooMany === true)
+  const tookMs = Number.isNaN(runMs) ? undefined : runMs
+  return { outputs, batchRows, failures, provider: first.provider, runMs: tookMs, tooMany }
 }

@@ -106,7 +106,7 @@ export function cachedRows({ run, observer, ...options }: CachedRowsOptions): Ru
     if (missing === count) return result
     if (hits > 0 && result.provider !== found.provider) return run(rows)
     const failures = spread(found, result, outputWidth)
-    return { outputs, batchRows, failures, provider: result.provider }
+    return { outputs, batchRows, failures, provider: result.provider, tooMany: result.tooMany === true }
   }
 }
 
