@@ -1,5 +1,6 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
+import { keptDaysOf } from '../../schemas/clickhouse/retention.ts'
 
 /** What a run scores, by what; times epoch ms, `from` inclusive, `to` not. */
 export interface BackfillRun {
@@ -34,28 +35,63 @@ const COLUMNS = [
 
 type Client = Pick<ClickHouseClient, 'rows' | 'insert'>
 
+/** A run that has begun. */
+export interface KnownRun extends BackfillRun {
+  /** Epoch ms. */
+  readonly startedAt: number
+}
+
+const DAY_MS = 86_400_000
+
 /** Runs of a name, of one pipeline or of all. */
-export async function findRuns(client: Client, run: string, pipeline: string | null): Promise<readonly BackfillRun[]> {
-  const rows = await client.rows<Omit<BackfillRun, 'from' | 'to'> & { readonly from: string; readonly to: string }>(
+export async function findRuns(client: Client, run: string, pipeline: string | null): Promise<readonly KnownRun[]> {
+  const rows = await client.rows<
+    Omit<KnownRun, 'from' | 'to' | 'startedAt'> & Readonly<Record<'from' | 'to' | 'startedAt', string>>
+  >(
     `SELECT r.pipeline AS pipeline, r.run AS run, toString(r.source) AS source, model, model_version AS version, model_digest AS digest, feature_set AS featureSet,
-  toUnixTimestamp64Milli(from_time) AS from, toUnixTimestamp64Milli(to_time) AS to, threshold
+  toUnixTimestamp64Milli(from_time) AS from, toUnixTimestamp64Milli(to_time) AS to, threshold, toUnixTimestamp64Milli(started_at) AS startedAt
 FROM backfill_runs AS r FINAL WHERE r.run = {run:String} AND ({pipeline:String} = '' OR r.pipeline = {pipeline:String})
 ORDER BY pipeline`,
     { run, pipeline: pipeline ?? '' },
   )
-  return rows.map((row) => ({ ...row, from: Number(row.from), to: Number(row.to) }))
+  return rows.map((row) => ({
+    ...row,
+    from: Number(row.from),
+    to: Number(row.to),
+    startedAt: Number(row.startedAt),
+  }))
+}
+
+/**
+ * Rejects with `run_expired` (crash) when the run began longer ago than its rows are kept: what has gone of it would neither be scored again
+ * nor be compared.
+ */
+export async function requireRows(client: Client, { run, startedAt }: KnownRun, now: number): Promise<void> {
+  const [table] = await client.rows<{ readonly engine: string }>(
+    "SELECT engine_full AS engine FROM system.tables WHERE database = currentDatabase() AND name = 'backfill_predictions'",
+  )
+  const days = keptDaysOf(table?.engine ?? '') ?? null
+  if (days === null || now - startedAt < days * DAY_MS) return
+  const began = new Date(startedAt).toISOString().slice(0, 10)
+  throw fatal(
+    'run_expired',
+    `run ${run} began on ${began}, and rows are kept for ${days} days: give a new one a name with --run`,
+  )
 }
 
 /**
  * Notes a run that is new; one that has begun must be the same but for the threshold, which stays what it was. Answers whether it is new.
- * Rejects with `run_differs` (crash).
+ * Rejects with `run_differs` and as `requireRows` does (crash).
  */
 export async function beginRun(client: Client, wanted: BackfillRun, startedAt: number): Promise<boolean> {
   const [known] = await findRuns(client, wanted.run, wanted.pipeline)
   if (known !== undefined) {
     const fields = ['source', 'model', 'version', 'digest', 'featureSet', 'from', 'to'] as const
     const differing = fields.find((field) => known[field] !== wanted[field])
-    if (differing === undefined) return false
+    if (differing === undefined) {
+      await requireRows(client, known, startedAt)
+      return false
+    }
     const message = `run ${wanted.run} has another ${differing} (${known[differing]}, not ${wanted[differing]}): give this one a name with --run`
     throw fatal('run_differs', message)
   }

@@ -52,7 +52,8 @@ const STATEMENT_TIMEOUT_MS = 600_000
 
 /**
  * Scores a pipeline's history through a version, into backfill_predictions. A run that was interrupted goes on where it was; one that is
- * done scores what has come since. Rejects with `unknown_version`, `invalid_model`, `model_mismatch`, `run_differs` (crash).
+ * done scores what has come since. Rejects with `unknown_version`, `invalid_model`, `model_mismatch`, `run_differs`,
+ * `run_expired` (crash).
  */
 export async function backfill(options: BackfillOptions, deps: BackfillDeps): Promise<BackfillDone> {
   const { env, control, events } = deps

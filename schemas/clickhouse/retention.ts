@@ -1,4 +1,7 @@
-/** How long rows are kept, by when Kafka took them: never by when an event happened, or history that is replayed would vanish. */
+/**
+ * How long rows are kept, by when Kafka took them, and those of a backfill by when they were scored: never by when an event happened, or
+ * history that is replayed would vanish.
+ */
 
 /** Days that a table's rows are kept; null = for ever. */
 export interface Retention {
@@ -18,12 +21,21 @@ const LEAST_DAYS = {
   stage_metrics: 2,
   gateway_requests: 31,
   alerts: 31,
+  // of no topic: only a run that takes longer than this would lose its first rows before it ends
+  backfill_predictions: 2,
 } as const
 
 type RetainedTable = keyof typeof LEAST_DAYS
 
-const MAX_DAYS = 36_500
-const WHOLE_PARTS = new Set<RetainedTable>(['predictions', 'shadow_predictions', 'stage_metrics', 'gateway_requests'])
+/** ClickHouse counts a row's last second in 32 bits: a time beyond February 2106 is one long ago, and the row would go at once. */
+const MAX_DAYS = 10_950
+const WHOLE_PARTS = new Set<RetainedTable>([
+  'predictions',
+  'shadow_predictions',
+  'stage_metrics',
+  'gateway_requests',
+  'backfill_predictions',
+])
 
 /** Of `predictions=90d` or `labels=forever`. Throws RangeError that says what is wrong with it. */
 export function parseRetention(text: string): Retention {
@@ -34,9 +46,9 @@ export function parseRetention(text: string): Retention {
   const days = Number(/^(\d+)d$/.exec(time)?.[1])
   const least = LEAST_DAYS[table]
   if (!(days >= least && days <= MAX_DAYS)) {
+    const why = days < least ? ': what comes in late would be older than that when it is stored, and vanish' : ''
     throw new RangeError(
-      `${text}: ${table} are kept for ${least} to ${MAX_DAYS} days, as in ${table}=90d, or forever: ` +
-        'what Kafka still has would be older than that when it is stored, and vanish',
+      `${text}: ${table} are kept for ${least} to ${MAX_DAYS} days, as in ${table}=90d, or forever${why}`,
     )
   }
   return { table, days }
@@ -56,13 +68,15 @@ export function retentionStatements(
   return [
     // a partition that is over goes as whole files; a table that is not partitioned is cleaned by its merges
     ...(WHOLE_PARTS.has(table) ? [`ALTER TABLE ${table} MODIFY SETTING ttl_only_drop_parts = 1`] : []),
-    `ALTER TABLE ${table} MODIFY TTL toDateTime(written_at) + INTERVAL ${days} DAY`,
+    `ALTER TABLE ${table} MODIFY TTL toDateTime(${timeOf(table)}) + INTERVAL ${days} DAY`,
   ]
 }
+
+const timeOf = (table: RetainedTable): string => (table === 'backfill_predictions' ? 'scored_at' : 'written_at')
 
 /** From `system.tables.engine_full`; undefined = a rule that somebody else made. */
 export function keptDaysOf(engine: string): number | null | undefined {
   if (!/\bTTL\b/.test(engine)) return null
-  const days = /\bTTL toDateTime\(written_at\) \+ toIntervalDay\((\d+)\)(?: SETTINGS|$)/.exec(engine)?.[1]
+  const days = /\bTTL toDateTime\((?:written_at|scored_at)\) \+ toIntervalDay\((\d+)\)(?: SETTINGS|$)/.exec(engine)?.[1]
   return days === undefined ? undefined : Number(days)
 }

@@ -85,6 +85,7 @@ test.each([
   'stage_metrics',
   'gateway_requests',
   'alerts',
+  'backfill_predictions',
 ])('rows of %s are kept for as long as said, by when they came in, and for ever again', async (table) => {
   for (const text of [`${table}=400d`, `${table}=500d`, `${table}=forever`]) {
     const retention = parseRetention(text)
@@ -108,8 +109,25 @@ test('an event of long ago that comes in now is kept, and what came in long ago 
   expect(await database.client.rows('SELECT event_id FROM labels')).toEqual([{ event_id: 'new' }])
 })
 
+test('rows of a backfill go by when they were scored, whatever they are of', async () => {
+  const retention = parseRetention('backfill_predictions=30d')
+  for (const sql of retentionStatements(retention, null)) await database.client.command(sql)
+  const days = (count: number): number => Date.now() - count * 86_400_000
+  const row = (run: string, scored: number) => ({ pipeline: 'p', run, event_time: days(4_000), scored_at: scored })
+  await database.client.insert(
+    'backfill_predictions',
+    ['pipeline', 'run', 'event_time', 'scored_at'],
+    [row('new', days(29)), row('old', days(31))],
+  )
+  await database.client.command('OPTIMIZE TABLE backfill_predictions FINAL')
+  expect(await database.client.rows('SELECT run FROM backfill_predictions')).toEqual([{ run: 'new' }])
+})
+
 test.each([
-  ['predictions=7d', /8 to 36500 days/],
+  ['predictions=7d', /8 to 10950 days.*vanish/],
+  // it would end in 1990
+  ['predictions=36500d', /8 to 10950 days, as in predictions=90d, or forever$/],
+  ['backfill_predictions=1d', /2 to/],
   ['dead_letters=30d', /31 to/],
   ['predictions=90', /90d/],
   ['control_log=90d', /<table>=<days>d/],

@@ -115,6 +115,8 @@ changes, and no topic is written to. The source says where their features come f
 Before each batch it waits while one of the pipeline's groups (${LIVE.join(', ')}) lags by more than --max-lag records.
 
 The same command again goes on with a run that was interrupted, and scores what has come since with one that was not.
+A run's rows stay until somebody says otherwise: millrace migrate <folder> --keep backfill_predictions=90d lets them go so long after they
+were scored. A run that began earlier than that is neither gone on with nor compared: give a new one a name with --run.
 Of stored predictions those of another feature set than the version's are left out, and counted.`
 
 export function register(program: Command): void {

@@ -27,7 +27,7 @@ export function register(program: Command): void {
     .argument('<folder>', 'pipeline folder')
     .option(
       '--keep <table=days>',
-      'how long rows are kept, as predictions=90d or labels=forever; may be repeated',
+      'how long rows are kept, as predictions=90d, labels=forever or backfill_predictions=30d; may be repeated',
       addRetention,
       [],
     )
