@@ -206,7 +206,7 @@ export interface AlertDefinition {
   /** Of any feature and the score, unless named; by any metric, unless named, above its own threshold, unless given. */
   readonly drift?: { readonly feature?: string; readonly metric?: string; readonly above?: number }
   readonly quality?: { readonly metric: string; readonly below?: number; readonly above?: number }
-  /** Not sent, and so shown, between these times of day (UTC): `{ from: '22:00', to: '06:00' }`. */
+  /** Not sent between these times of day (UTC), and at the end if it still stands: `{ from: '22:00', to: '06:00' }`. */
   readonly silence?: { readonly from: string; readonly to: string }
 }
 

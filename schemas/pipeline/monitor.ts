@@ -30,7 +30,7 @@ export interface CompiledAlertRule {
         readonly below: number | null
         readonly above: number | null
       }
-  /** Null = silent for nobody. Not sent, and so shown, while the time of day (UTC, minutes) is between the two. */
+  /** Null = never. What is written while the time of day (UTC, minutes) is between the two is sent at the end, if it still stands. */
   readonly silence: { readonly fromMinute: number; readonly toMinute: number } | null
 }
 
