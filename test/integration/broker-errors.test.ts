@@ -30,6 +30,7 @@ const TOPIC = 'errors'
 /** A transaction's end is a record. */
 const IN_TRANSACTION = 'in-transaction'
 const BROKER = 1
+const READY = { deadlineMs: 60_000 }
 const MEMBER = { group: 'g', generation: -1, member: '', instance: null }
 const PRODUCER = { id: 0n, epoch: 0 }
 
@@ -41,13 +42,15 @@ beforeAll(async () => {
   const config = (brokers: string) => kafkaConfig(readConfig(CONNECTIONS, { KAFKA_BROKERS: brokers }))
   const admin = await startKafkaAdmin(createKafkaClient(config(broker.direct), 'test', logger))
   for (const name of [TOPIC, IN_TRANSACTION]) {
-    await admin.value.createTopic({ name, partitions: 1, replicas: 1, config: {} })
+    await eventually(() => admin.value.createTopic({ name, partitions: 1, replicas: 1, config: {} }), READY)
+    // the leader answers for it: from here on a produced batch is in the log, whatever is answered
+    await eventually(() => admin.value.ranges(name), READY)
   }
   await admin.stop()
   const direct = createKafkaConnections({ config: config(broker.direct), clientId: 'test', logger, clock })
   // asking for them makes them
-  await eventually(() => direct.coordinator('group', 'g'), { deadlineMs: 30_000 })
-  await eventually(() => direct.coordinator('transaction', 't'), { deadlineMs: 30_000 })
+  await eventually(() => direct.coordinator('group', 'g'), READY)
+  await eventually(() => direct.coordinator('transaction', 't'), READY)
   await direct.close()
   connections = createKafkaConnections({ config: config(broker.proxied), clientId: 'test', logger, clock })
   await connections.topics([])
@@ -99,7 +102,7 @@ test.each(FAULTY_APIS.map(({ name }) => name))('%s: each error once, then what t
   expect(told).toEqual(scripted.map(({ error }) => error))
   // a coordinator that was asked for the first time has to load
   const codes = scripted.map(({ error }) => error)
-  await eventually(async () => expect(codes).not.toContain(await ask()), { deadlineMs: 10_000 })
+  await eventually(async () => expect(codes).not.toContain(await ask()), READY)
   const left = errors.left().filter((each: ScriptedError) => each.api === api)
   expect(left).toEqual([])
 })

@@ -19,7 +19,7 @@ const settings = readConfig(CONNECTIONS, inject('stack').env)
 const { brokers } = kafkaConfig(settings)
 const WRITERS = 4
 const CHANGES = 15
-const DEADLINE_MS = 30_000
+const DEADLINE_MS = 60_000
 
 const scope: Scope = createScope(silentLogger)
 let kafka: LanesOnKafka

@@ -98,7 +98,7 @@ test('redelivered, reprocessed and late predictions count once, in the pane of t
 })
 
 test('cut off in any step, before or after it has happened, the totals are the same', {
-  timeout: 180_000,
+  timeout: 600_000,
 }, async () => {
   const whole = profileFor('cut-off')
   const { pipeline } = whole
@@ -131,7 +131,7 @@ test('cut off in any step, before or after it has happened, the totals are the s
   }
 })
 
-test('two that watch at once do each other no harm, also while more is stored', { timeout: 120_000 }, async () => {
+test('two that watch at once do each other no harm, also while more is stored', { timeout: 400_000 }, async () => {
   const profile = profileFor('two')
   const { pipeline } = profile
   const [one, other] = [driftPart(clickhouse, profile), driftPart(clickhouse, profile)]

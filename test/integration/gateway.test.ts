@@ -220,7 +220,7 @@ test('whose an event is, the credential says', async () => {
   expect(await eventsOf(shared)).toMatchObject([{ headers: { 'millrace-tenant': 'acme' } }])
 })
 
-test('predictions: waited for, asked for, rejected, late; labels are stored', { timeout: 120_000 }, async () => {
+test('predictions: waited for, asked for, rejected, late; labels are stored', { timeout: 400_000 }, async () => {
   const { ask, run } = await setUp({ stages: true })
   const predicted = await eventually(
     async () => {
@@ -228,7 +228,7 @@ test('predictions: waited for, asked for, rejected, late; labels are stored', { 
       expect(answer.status).toBe(200)
       return answer
     },
-    { deadlineMs: 60_000 },
+    { deadlineMs: 120_000 },
   )
   const { prediction, request_id: id } = predicted.body as {
     prediction: { score: number; event_id: string }
@@ -253,16 +253,19 @@ test('predictions: waited for, asked for, rejected, late; labels are stored', { 
   })
   expect(both).toMatchObject({ status: 207, body: { results: [{ state: 'predicted' }, { state: 'rejected' }] } })
 
+  // nobody has predicted it by then
+  await run.stage('processors').stop()
   const late = await ask(PREDICT, { body: flightEvent('late'), headers: { prefer: 'wait=0' } })
   expect(late).toMatchObject({ status: 202, body: { state: 'pending', event_id: 'late' } })
   expect(late.headers.get('retry-after')).toBe('1')
+  run.stage('processors').start()
   await eventually(
     async () =>
       expect(await ask(late.headers.get('location') ?? '')).toMatchObject({
         status: 200,
         body: { state: 'predicted' },
       }),
-    { deadlineMs: 20_000 },
+    { deadlineMs: 60_000 },
   )
   expect(await ask(`/v1/predictions/${run.pipeline.name}.20130101.0.1`)).toMatchObject({ status: 404 })
   expect(await ask('/v1/predictions/nonsense')).toMatchObject({ status: 404 })
@@ -282,6 +285,6 @@ test('predictions: waited for, asked for, rejected, late; labels are stored', { 
           },
         ),
       ).toEqual([{ event_id: prediction.event_id, value: 1 }]),
-    { deadlineMs: 30_000 },
+    { deadlineMs: 60_000 },
   )
 })

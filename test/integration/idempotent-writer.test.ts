@@ -14,7 +14,7 @@ import { uniqueName } from '../support/unique-name.ts'
 // The writer of events, reports and replays, on a real broker.
 
 const config = kafkaConfig(readConfig(CONNECTIONS, inject('stack').env))
-const DEADLINE_MS = 30_000
+const DEADLINE_MS = 60_000
 
 let kafka: LanesOnKafka
 let writer: Started<RecordWriter>

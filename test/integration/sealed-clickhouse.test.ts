@@ -77,7 +77,7 @@ test('a table without a deduplication window is refused, and one behind a view t
 test('the answer of an insert is lost: the chunk is read back and not sent again', async () => {
   const proxy = await startFaultProxy({ target: { port: Number(new URL(clickhouseUrl).port) } })
   onTestFinished(() => proxy.close())
-  const client = database.clientWith({ url: `http://127.0.0.1:${proxy.port}`, requestTimeoutMs: 2_000 })
+  const client = database.clientWith({ url: `http://127.0.0.1:${proxy.port}`, requestTimeoutMs: 5_000 })
   onTestFinished(() => client.close())
   await client.ping()
   proxy.inject({ kind: 'drop', direction: 'toClient' })
@@ -96,7 +96,7 @@ test('the answer of an insert is lost: the chunk is read back and not sent again
 test('ClickHouse is away, and comes back', async () => {
   const proxy = await startFaultProxy({ target: { port: Number(new URL(clickhouseUrl).port) } })
   onTestFinished(() => proxy.close())
-  const client = database.clientWith({ url: `http://127.0.0.1:${proxy.port}`, requestTimeoutMs: 1_000 })
+  const client = database.clientWith({ url: `http://127.0.0.1:${proxy.port}`, requestTimeoutMs: 30_000 })
   onTestFinished(() => client.close())
   proxy.inject({ kind: 'reset', direction: 'toServer', afterBytes: 0 })
   let tries = 0
@@ -111,7 +111,8 @@ test('ClickHouse is away, and comes back', async () => {
 })
 
 test('an insert that still runs at the take-over is ended, and the chunk lands once', async () => {
-  await createTable(marksDdl(500))
+  // as long as a block may sleep
+  await createTable(marksDdl(700))
   const chunk = marksChunk(0, 4)
   const token = chunkToken(LANE, pendOf(chunk))
   const zombie = store.insert(chunk.body, { lane: LANE, token }).then(
@@ -119,7 +120,9 @@ test('an insert that still runs at the take-over is ended, and the chunk lands o
     (error: { message: string }) => error.message,
   )
   const running = `SELECT count() AS n FROM system.processes WHERE query LIKE 'INSERT INTO marks%'`
-  await eventually(async () => expect(await database.client.rows(running)).toEqual([{ n: '1' }]), { deadlineMs: 5_000 })
+  await eventually(async () => expect(await database.client.rows(running)).toEqual([{ n: '1' }]), {
+    deadlineMs: 30_000,
+  })
   await land(store, chunk, { takenOver: true })
   expect(await zombie).toContain('394')
   expect(await marksOf(database.client)).toEqual({ rows: 4, offsets: 4 })

@@ -149,7 +149,7 @@ function createBroker(
     async start() {
       const log = openSync(path.join(home, 'broker.log'), 'a')
       child = spawn(JAVA, args, { stdio: ['ignore', log, log] })
-      await eventually(() => findsBrokers(port), { deadlineMs: 110_000 })
+      await eventually(() => findsBrokers(port), { deadlineMs: 200_000 })
     },
     async kill() {
       const running = child
@@ -168,7 +168,7 @@ function createBroker(
 /** Metadata, version 1, of no topic; a broker lists brokers when it is registered and unfenced. */
 const METADATA = Buffer.from('0000000e000300010000002affff00000000', 'hex')
 
-const PROBE_MS = 2_000
+const PROBE_MS = 10_000
 
 async function findsBrokers(port: number): Promise<void> {
   const socket = connect({ host: HOST, port })

@@ -47,7 +47,7 @@ export interface Pipeline {
 }
 
 const PARTITION = 0
-const READY_MS = 30_000
+const READY_MS = 60_000
 const schemaOf = (name: string) =>
   parseAvroSchema(readFileSync(path.resolve(import.meta.dirname, `../../schemas/avro/${name}.avsc`), 'utf8'), name)
 const VECTOR = schemaOf('feature-vector')

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const CLIENTS = path.join(import.meta.dirname, 'clients')
-const DEADLINE_MS = 120_000
+const DEADLINE_MS = 300_000
 
 /** The interpreter that `node infra/local/bootstrap.mjs --test` sets up. */
 export function pythonCommand(): string {
