@@ -17,7 +17,7 @@ const KILLS = 12
 const ROWS = 2_000
 
 test(`ClickHouse is killed ${KILLS} times in the middle of inserts: each row is there once`, {
-  timeout: 240_000,
+  timeout: 900_000,
 }, async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'millrace-kills-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
@@ -44,7 +44,7 @@ test(`ClickHouse is killed ${KILLS} times in the middle of inserts: each row is 
     const killed = systemClock.sleep(killAfterMs).then(async () => {
       await endpoint.stop('SIGKILL')
       endpoint = await startEndpointProcess(folder, '', Number(new URL(url).port))
-      await eventually(() => client.ping(), { deadlineMs: 20_000 })
+      await eventually(() => client.ping(), { deadlineMs: 60_000 })
     })
     const landed = await land(store, rows, {
       async again() {

@@ -19,7 +19,7 @@ import { seededRandom } from '../support/seeded-random.ts'
 
 const SEED = 4_711
 const PARTITIONS = 4
-const TIMEOUT = { timeout: 120_000 }
+const TIMEOUT = { timeout: 600_000 }
 const brokers = readConfig(CONNECTIONS, inject('stack').env).kafkaBrokers
 
 /** Each record has one end, in order; the refused ones are dead letters. */

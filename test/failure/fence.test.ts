@@ -10,8 +10,8 @@ import { startZombie, writeAs } from '../support/zombie.ts'
 // What makes one writer the only one, on a broker that forgets producers within seconds.
 
 const CLAIMS = 200
-const FORGETS_PRODUCERS_MS = 4_000
-const FORGETS_IDS_MS = 2_000
+const FORGETS_PRODUCERS_MS = 10_000
+const FORGETS_IDS_MS = 6_000
 const RECOVERY_MS = 60_000
 const SIGNAL = new AbortController().signal
 

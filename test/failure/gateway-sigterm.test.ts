@@ -11,10 +11,11 @@ import { runPipeline } from '../support/running-pipeline.ts'
 const GATEWAYS = 3
 const TERMINATIONS = 20
 const SENDERS = 6
-const DRAIN_MS = 250
+/** Longer than a sender on a busy machine is silent between two requests: within it each is told to go. */
+const DRAIN_MS = 1_000
 
 test('gateways that are stopped under load and started again fail no request, and lose and double nothing', {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async () => {
   const { env } = inject('stack')
   const { folder, name } = copyPipeline(FLIGHTS)
@@ -43,7 +44,7 @@ test('gateways that are stopped under load and started again fail no request, an
     const gateway = (await running[index]) as GatewayProcess
     await running[(index + 1) % GATEWAYS]
     gateway.signal('SIGTERM')
-    await eventually(async () => expect((await ready(gateway.url)) !== 200).toBe(true), { deadlineMs: 5_000 })
+    await eventually(async () => expect((await ready(gateway.url)) !== 200).toBe(true), { deadlineMs: 30_000 })
     expect(await gateway.exited).toBe(0)
     running[index] = start(gateway.port)
   }

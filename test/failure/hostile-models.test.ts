@@ -1,6 +1,5 @@
 /** Models that hang, crash, eat memory and refuse, in stages as they run: what ends as what, how long a lane stands still. */
 import { readFileSync } from 'node:fs'
-import { availableParallelism, loadavg } from 'node:os'
 import { expect, inject, test } from 'vitest'
 import { processUsage } from '../../inference/execution/process-usage.ts'
 import { commandConnections, logConnections } from '../../infra/cli/connections.ts'
@@ -17,6 +16,7 @@ import type { ModelVersion } from '../support/model-version.ts'
 import { CRASHING, HANGING, HUNGRY, POISON, REFUSING } from '../support/onnx/hostile-models.ts'
 import { writeRawRecords } from '../support/raw-records.ts'
 import { type RunningPipeline, runPipeline } from '../support/running-pipeline.ts'
+import { slowdown } from '../support/slowdown.ts'
 
 const LANES = 4
 /** Good events of a round in each lane, before a poisonous one and behind it. */
@@ -25,13 +25,7 @@ const ROUND = 2 * GOOD * LANES
 const RECOVERY_MS = 5_000
 /** For each further row of a round, which may be in the same micro-batch. */
 const ANOTHER_MS = 2_000
-const DEADLINE_MS = 90_000
-
-/** Threads that want each processor, from which on everything on a machine waits for one. */
-const CROWDED = 4
-
-/** By how much longer everything takes where others want the processors, too; 1 elsewhere, so that the limit is what it says. */
-const crowding = (): number => Math.max(1, (loadavg()[0] ?? 0) / availableParallelism() / CROWDED)
+const DEADLINE_MS = 240_000
 
 const mean = (a: number): number => (a + 5) / 3
 
@@ -152,7 +146,7 @@ async function survives({ model, stage, env: more, score, rounds, meanwhile }: H
     const ids = await send(`round-${at}`, poisonous)
     if (at === 0) await meanwhile?.(pid)
     await expectEvents(run, ROUND * (at + 2))
-    const limitMs = (RECOVERY_MS + (poisonous.length - 1) * ANOTHER_MS) * crowding()
+    const limitMs = (RECOVERY_MS + (poisonous.length - 1) * ANOTHER_MS) * slowdown()
     for (const id of ids) limits.set(id, limitMs)
   }
   await send('calm-again', [])

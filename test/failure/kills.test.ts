@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => stack.stop())
 
 const EVENTS = 50_000
-const DEADLINE_MS = 150_000
+const DEADLINE_MS = 300_000
 const complete = { events: EVENTS, missing: 0, duplicates: 0, labelsMissing: 0 }
 
 async function predicted(run: Awaited<ReturnType<typeof runPipeline>>, atLeast: number): Promise<void> {
@@ -84,8 +84,8 @@ test('Redis that lost all its data is filled again from the table topic', { time
       { op: 'delete', key: ready },
       { op: 'delete', key: tablePositionsKey(run.pipeline.name, 'weather') },
     ])
-    await eventually(async () => expect((await read())[1]).toEqual(before[1]), { deadlineMs: 30_000 })
-    await eventually(async () => expect((await read())[0]).not.toBeNull(), { deadlineMs: 30_000 })
+    await eventually(async () => expect((await read())[1]).toEqual(before[1]), { deadlineMs: 60_000 })
+    await eventually(async () => expect((await read())[0]).not.toBeNull(), { deadlineMs: 60_000 })
   } finally {
     await redis.close()
   }

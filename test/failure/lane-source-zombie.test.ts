@@ -8,7 +8,7 @@ const PARTITIONS = 4
 const DEADLINE = { deadlineMs: 60_000 }
 
 test('a process that was stopped for longer than its session hands out nothing before it has heard of its fate', {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const brokers = readConfig(CONNECTIONS, inject('stack').env).kafkaBrokers
   const { group, topic, fill } = await testTopic(brokers, { partitions: PARTITIONS })

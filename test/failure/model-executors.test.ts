@@ -6,6 +6,7 @@ import { eventually } from '../support/eventually.ts'
 import { endsOf, isolatedModel, processExecutor, rowsOf } from '../support/executor-hosts.ts'
 import { versionOf } from '../support/model-version.ts'
 import { CRASHING, CRASHING_AT_LOAD, HANGING, HUNGRY, ORDINARY, POISON } from '../support/onnx/hostile-models.ts'
+import { slowdown } from '../support/slowdown.ts'
 
 const BATCH = 64
 const RECOVERY_MS = 5_000
@@ -14,11 +15,12 @@ const poisoned = firsts.with(40, POISON)
 const score = (first: number): number => Math.fround((first + 5) / 3)
 const scores = firsts.map((first) => expect.closeTo(score(first), 4))
 
-/** Resolves with what `work` does, or rejects when that takes longer than a lane may stand still. */
+/** Resolves with what `work` does; fails when that takes longer than a lane may stand still. */
 async function soon<T>(work: Promise<T>): Promise<T> {
   const since = performance.now()
   const result = await work
-  expect(performance.now() - since).toBeLessThan(RECOVERY_MS)
+  const tookMs = performance.now() - since
+  expect(tookMs).toBeLessThan(RECOVERY_MS * slowdown())
   return result
 }
 
@@ -79,14 +81,14 @@ test('a child that someone else kills blames no row, and is asked again by the n
 })
 
 test('a run at which every child is killed is rejected after the third', async () => {
-  const { executor, model } = await isolatedModel(HANGING, { minTimeoutMs: 20_000 })
+  const { executor, model } = await isolatedModel(HANGING, { minTimeoutMs: 120_000 })
   const refused = expect(model.run(rowsOf([POISON]))).rejects.toMatchObject({
     fault: 'memory',
     message: 'the child was ended by SIGKILL',
   })
   for (let kills = 1; kills <= 3; kills++) {
     process.kill(childPid(), 'SIGKILL')
-    await eventually(() => expect(executor.stats().restarts.killed).toBe(kills), { deadlineMs: 10_000 })
+    await eventually(() => expect(executor.stats().restarts.killed).toBe(kills), { deadlineMs: 30_000 })
     if (kills < 3) await atRun()
   }
   await refused
@@ -95,9 +97,7 @@ test('a run at which every child is killed is rejected after the third', async (
 
 /** Settles when the child has run for longer than it takes to start and to load. */
 async function atRun(): Promise<void> {
-  await expect
-    .poll(async () => (await processUsage(childPid()))?.cpuMs ?? 0, { timeout: 15_000 })
-    .toBeGreaterThan(1_500)
+  await expect.poll(async () => (await processUsage(childPid()))?.cpuMs ?? 0).toBeGreaterThan(3_000)
 }
 
 test('a row for which the model takes more memory than it may is found, its neighbours are scored', async () => {

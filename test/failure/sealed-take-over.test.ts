@@ -17,7 +17,7 @@ const POINTS: readonly KillPoint[] = [
   'inserted-unanswered',
   'sealed-not-inserted',
 ]
-const DEADLINE_MS = 120_000
+const DEADLINE_MS = 300_000
 
 test('killed at each step of a chunk: every label is one row, physically', { timeout: 2 * DEADLINE_MS }, async () => {
   const { env } = inject('stack')

@@ -14,7 +14,7 @@ export interface GatewayProcess {
   readonly exited: RunningProcess['exited']
 }
 
-const READY_MS = 60_000
+const READY_MS = 150_000
 const COMPILE_CACHE = path.resolve(import.meta.dirname, '../../.millrace/compile-cache')
 
 /** Resolves when it is ready. It is ended with the test. */

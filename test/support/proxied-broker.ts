@@ -8,7 +8,7 @@ import { type FaultProxy, type Relay, startFaultProxy } from './fault-proxy.ts'
 import { uniqueName } from './unique-name.ts'
 
 const RUNS = path.resolve(import.meta.dirname, '../../.millrace/test-brokers')
-const READY_MS = 60_000
+const READY_MS = 150_000
 
 /** A broker of its own with two ways to it: the direct one, and one through a proxy, which its metadata also names. */
 export interface ProxiedBroker {

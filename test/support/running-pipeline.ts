@@ -46,7 +46,7 @@ export async function runPipeline(
   onTestFinished(() => admin.stop())
   const deployment = { partitions: options.partitions ?? 4, allowSingleReplica: true, onProgress: () => {} }
   // as `up` does it: a broker on a busy machine may not have the leaders of new topics yet
-  const patience = { say: () => {}, signal: AbortSignal.timeout(60_000) }
+  const patience = { say: () => {}, signal: AbortSignal.timeout(180_000) }
   await patiently('deploying', () => deployPipeline(pipeline, connections, admin.value, deployment), patience)
   const clickhouse = createClickHouse(clickHouseConfig(connections.settings, 30_000))
   onTestFinished(() => clickhouse.close())

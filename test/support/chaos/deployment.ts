@@ -23,7 +23,7 @@ import { type EventFeed, startEventFeed } from './event-feed.ts'
 
 const FLIGHTS = path.resolve(import.meta.dirname, '../../../infra/sample/flights')
 const QUERY_TIMEOUT_MS = 120_000
-const DEPLOY_WITHIN_MS = 60_000
+const DEPLOY_WITHIN_MS = 180_000
 const POLL_MS = 1_000
 const MARKERS_ALONE_MS = 10_000
 /** Enough to have the weather loaded for the events that are fed afterwards. */

@@ -49,8 +49,8 @@ const FIRST_PACE_MS = 5_000
 const FEED_PAUSE_MS = 100
 const TRICKLE = 20
 const LOOK_MS = 250
-const QUIET_MS = 60_000
-const COMPONENT_WITHIN_MS = 60_000
+const QUIET_MS = 180_000
+const COMPONENT_WITHIN_MS = 120_000
 
 /** Runs the plan on a stack of its own, waits until everything has ended, and keeps the ledger. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {

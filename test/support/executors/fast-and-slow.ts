@@ -5,7 +5,7 @@ import type { SeededRandom } from '../seeded-random.ts'
 const EACH = 2
 const SLOW_SHARE = 0.5
 /** How long the slow one waits to be overtaken: nothing more may come. */
-const PATIENCE_MS = 60
+const PATIENCE_MS = 250
 
 /**
  * Gives the calls of a handler to two executors: the fast one answers when the handler is done, the slow one when one to

@@ -34,7 +34,7 @@ export interface HopRunReport extends KilledHops {
   outputs(): AsyncIterable<RecordSet>
 }
 
-const SETTLED_WITHIN_MS = 30_000
+const SETTLED_WITHIN_MS = 120_000
 
 /** Fills all lanes alike, in rounds of changing size; `stop` answers how many records each has. */
 function startFeed({ topic, producer }: TestTopic, load: HopLoad, random: SeededRandom): { stop(): Promise<number> } {
@@ -81,7 +81,7 @@ export async function runKilledHops(options: {
   const [output, deadLetters] = [`${input.topic}.output`, `${input.topic}.dead-letters`]
   const topics = [output, deadLetters].map((topic) => ({ topic, numPartitions: partitions, replicationFactor: 1 }))
   await input.admin.createTopics({ topics, waitForLeaders: false })
-  for (const { topic } of topics) await leadersOf(input.admin, topic)
+  for (const { topic } of topics) await leadersOf(input.admin, topic, partitions)
   const supervisor = createSupervisor()
   onTestFinished(() => supervisor.stop())
 
