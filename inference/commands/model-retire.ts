@@ -1,7 +1,7 @@
 import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
 import type { ModelEntry } from '../../schemas/control/models.ts'
-import { knownVersion } from '../models/model-entries.ts'
+import { type KnownVersion, knownVersion, nameOf } from '../models/model-entries.ts'
 import { rolesOf } from './model-list.ts'
 
 /**
@@ -15,9 +15,21 @@ export async function retireVersion(
 ): Promise<boolean> {
   const known = knownVersion(control, name)
   if (known.entry.state === 'retired') return false
-  const roles = rolesOf(control, known)
-  if (roles.length > 0) throw fatal('version_serves', `${name} is ${roles.join(', ')}: promote another version first`)
+  refuseServing(control, known)
   const value: ModelEntry = { ...known.entry, state: 'retired' }
-  await control.append({ kind: 'model', name, basedOn: known.revision, value, ...by })
+  const { revision } = await control.append({ kind: 'model', name, basedOn: known.revision, value, ...by })
+  try {
+    // whoever promoted it meanwhile did so before it was retired; who comes later finds it retired
+    refuseServing(control, known)
+  } catch (error) {
+    await control.append({ kind: 'model', name, basedOn: revision, value: known.entry, ...by })
+    throw error
+  }
   return true
+}
+
+function refuseServing(control: ControlLog, known: KnownVersion): void {
+  const roles = rolesOf(control, known)
+  if (roles.length === 0) return
+  throw fatal('version_serves', `${nameOf(known.entry)} is ${roles.join(', ')}: promote another version first`)
 }

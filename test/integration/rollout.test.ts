@@ -1,7 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, inject, onTestFinished, test } from 'vitest'
+import { retireVersion } from '../../inference/commands/model-retire.ts'
 import { promote } from '../../inference/commands/rollout-promote.ts'
+import { modelEntryOf } from '../../inference/models/model-entries.ts'
 import { readRollout } from '../../inference/rollout/read-rollout.ts'
 import { createSchemaRegistry } from '../../infra/runtime/avro/schema-registry.ts'
 import { systemClock } from '../../infra/runtime/clock.ts'
@@ -42,7 +44,9 @@ async function controlLog(): Promise<ControlLog> {
   return started.value
 }
 
-async function register(control: ControlLog, { model, featureSet }: CompiledPipeline, version: string): Promise<void> {
+type Registered = Pick<CompiledPipeline, 'featureSet'> & { readonly model: { readonly name: string } }
+
+async function register(control: ControlLog, { model, featureSet }: Registered, version: string): Promise<void> {
   const digest = version.padStart(64, '0')
   const value: ModelEntry = {
     ...{ model: model.name, version, manifest: digest, digest },
@@ -184,4 +188,34 @@ test('a proposal that nobody serves is ended by who waits for it', async () => {
   expect(waited.code).toBe(2)
   expect(waited.output).toContain('"undecided":true')
   expect(await command('promote', `${model}/1`)).toMatchObject({ code: 1, output: 'unknown_version\n' })
+})
+
+test('a version that is promoted while it is retired serves on, and stays registered', async () => {
+  const model = uniqueName('model')
+  const [control, other] = [await controlLog(), await controlLog()]
+  await register(control, { model: { name: model }, featureSet: { features: [], digest: 'none' } }, '1')
+  await eventually(() => expect(other.latest('model', `${model}/1`)).not.toBeNull(), SOON)
+  const terms = {
+    model,
+    version: '1',
+    role: { as: 'production' },
+    deadlineMs: 60_000,
+    guarded: true,
+    bundled: false,
+  } as const
+  let isFirst = true
+  const overtaken: ControlLog = {
+    revision: control.revision,
+    latest: (kind, name) => control.latest(kind, name),
+    all: (kind) => control.all(kind),
+    watch: (listener) => control.watch(listener),
+    async append(change) {
+      if (isFirst) await promote(other, { ...terms, ...BY }, Date.now())
+      isFirst = false
+      return await control.append(change)
+    },
+  }
+  await expect(retireVersion(overtaken, `${model}/1`, BY)).rejects.toMatchObject({ code: 'version_serves' })
+  const record = control.latest('model', `${model}/1`)
+  expect(record && modelEntryOf(record)).toMatchObject({ state: 'active' })
 })
