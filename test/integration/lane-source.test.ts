@@ -14,13 +14,16 @@ import {
 } from '../support/lane-consumers.ts'
 
 const PARTITIONS = 6
-const DEADLINE = { deadlineMs: 40_000 }
+const DEADLINE = { deadlineMs: 120_000 }
+/** Nobody here is given up for being slow. */
+const SESSION_MS = 60_000
 const ALL = { maxRows: 10_000, maxBytes: 100_000_000, lingerMs: 0 }
 const brokers = (): readonly string[] => readConfig(CONNECTIONS, inject('stack').env).kafkaBrokers
 
 async function topicWith(partitions = PARTITIONS, config: Readonly<Record<string, string>> = {}) {
   const topic = await testTopic(brokers(), { partitions, config })
-  const settings: SourceSettings = { brokers: brokers(), group: topic.group, topic: topic.topic }
+  const { group, topic: name } = topic
+  const settings: SourceSettings = { brokers: brokers(), group, topic: name, sessionTimeoutMs: SESSION_MS }
   return { ...topic, settings }
 }
 
@@ -75,7 +78,7 @@ test('a partition that is added later is read from its first record, wherever th
   await eventually(() => expect(first.events).toContain('open 0@10'), DEADLINE)
   await first.stop()
   await admin.createPartitions({ topicPartitions: [{ topic, count: 2 }] })
-  await leadersOf(admin, topic)
+  await leadersOf(admin, topic, 2)
   await producer.send({ topic, messages: [{ partition: 1, value: 'written before anybody reads it' }] })
   const second = await laneSource('b', latest)
   await eventually(() => expect(second.events).toEqual(expect.arrayContaining(['open 0@10', 'open 1@0'])), DEADLINE)

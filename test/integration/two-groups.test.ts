@@ -10,8 +10,8 @@ import { testTopic } from '../support/lane-consumers.ts'
 
 const PARTITIONS = 4
 const ROUNDS = 3
-// far below the minute after which a coordinator gives up those that have not joined
-const DEADLINE = { deadlineMs: 25_000 }
+// below the minute after which a coordinator gives up those that have not joined
+const DEADLINE = { deadlineMs: 50_000 }
 
 test('two processes, each a member of the same groups: every group has its members, whoever joined which one first', async () => {
   const brokers = readConfig(CONNECTIONS, inject('stack').env).kafkaBrokers

@@ -141,14 +141,15 @@ export interface TestTopic {
 }
 
 /** Waits until the leader of each partition answers for it: before, a client's retry would write records twice. */
-export async function leadersOf(admin: Admin, topic: string): Promise<void> {
+export async function leadersOf(admin: Admin, topic: string, partitions: number): Promise<void> {
   await eventually(
     async () => {
       const [metadata] = (await admin.fetchTopicMetadata({ topics: [topic] })).topics
-      if (metadata?.partitions.some(({ leader }) => leader < 0) !== false) throw new Error('a partition has no leader')
+      const led = metadata?.partitions.filter(({ leader }) => leader >= 0).length
+      if (led !== partitions) throw new Error(`${led} of ${partitions} partitions have a leader`)
       await admin.fetchTopicOffsets(topic)
     },
-    { deadlineMs: 30_000 },
+    { deadlineMs: 60_000 },
   )
 }
 
@@ -178,7 +179,7 @@ export async function testTopic(
     topics: [{ topic, numPartitions, replicationFactor, configEntries }],
     waitForLeaders: false,
   })
-  await leadersOf(admin, topic)
+  await leadersOf(admin, topic, numPartitions)
   let written = 0
 
   async function fill(perPartition: number, bytes = 20): Promise<void> {
