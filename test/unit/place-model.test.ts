@@ -18,7 +18,10 @@ async function place(
   const own = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
   onTestFinished(() => own.close())
   return placeModel({ manifest, profiles: executors === undefined ? [PROFILE] : [], purpose: 'answers' }, 'cpu', {
-    choice: { name: 'm', directory: '', provider: 'cpu', fallback: null, deadlineMs: null, budgetMs: 20 } as never,
+    choice: {
+      ...{ name: 'm', alias: 'production', directory: '', output: { tensor: 'y', index: 0 } },
+      ...{ budgetMs: 20, deadlineMs: null, provider: { name: 'cpu', demand: 'require' }, fallback: null },
+    },
     providers,
     executors: executors ?? own,
     settings: { maxRows: 1_024, maxBytes: 2 ** 20, maxLingerMs: 0, executor: 'auto', predictionCacheBytes: 0 },
