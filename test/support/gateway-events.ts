@@ -15,6 +15,8 @@ export interface SentEvent {
   /** Null: no answer came. */
   readonly status: number | null
   readonly retryAfter: string | null
+  /** `performance.now()` before it was sent. */
+  readonly sentAt: number
 }
 
 /** Sends single events with ids of their own, one after the other in each of `senders`, until `signal` aborts. */
@@ -33,7 +35,8 @@ export async function sendEvents(
   async function send(): Promise<void> {
     while (!signal.aborted) {
       const id = uniqueName('event')
-      let outcome: SentEvent = { id, status: null, retryAfter: null }
+      const sentAt = performance.now()
+      let outcome: SentEvent = { id, status: null, retryAfter: null, sentAt }
       try {
         const response = await fetch(`${url()}/v1/pipelines/${pipeline}/events`, {
           method: 'POST',
@@ -41,7 +44,7 @@ export async function sendEvents(
           body: JSON.stringify(flightEvent(id)),
         })
         await response.arrayBuffer()
-        outcome = { id, status: response.status, retryAfter: response.headers.get('retry-after') }
+        outcome = { id, status: response.status, retryAfter: response.headers.get('retry-after'), sentAt }
       } catch {
         // the request failed: that is the outcome
       }
