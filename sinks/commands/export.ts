@@ -13,6 +13,7 @@ import {
   type TrainingWindow,
   trainingSql,
 } from '../drift/export/training-query.ts'
+import { onMigrated } from './migrated.ts'
 
 export interface ExportOptions extends TrainingWindow {
   readonly folder: string
@@ -54,7 +55,7 @@ const SETTINGS = {
 
 /**
  * Writes a training set, and what it is beside it; whatever was there before is replaced when all of it is written. Rejects with
- * `invalid_option` (crash), PipelineError and as ClickHouse does.
+ * `invalid_option` (crash), PipelineError and as `onMigrated` and ClickHouse do.
  */
 export async function exportTrainingSet(options: ExportOptions, env: NodeJS.ProcessEnv): Promise<ExportManifest> {
   if (options.from >= options.to) throw fatal('invalid_option', '--to must be later than --from')
@@ -63,8 +64,10 @@ export async function exportTrainingSet(options: ExportOptions, env: NodeJS.Proc
   const partial = `${options.out}.part`
   try {
     const query = trainingSql(pipeline, options)
-    await clickhouse.queryFile(query, 'Parquet', createWriteStream(partial), SETTINGS)
-    const manifest = await describe(clickhouse, pipeline, options, partial, query)
+    const manifest = await onMigrated(options.folder, async () => {
+      await clickhouse.queryFile(query, 'Parquet', createWriteStream(partial), SETTINGS)
+      return await describe(clickhouse, pipeline, options, partial, query)
+    })
     await rename(partial, options.out)
     await writeFile(`${options.out}.json`, `${JSON.stringify(manifest, null, 2)}\n`)
     return manifest

@@ -73,7 +73,9 @@ test('a row that does not fit is refused, and all others of its insert with it',
 
 test('a wrong table, column, statement, user or database crashes', async () => {
   const refused = { fate: 'crash', code: 'clickhouse_refused' }
-  expect(await failureOf(database.client.insert('nowhere', ['id'], [{ id: 1 }]))).toEqual(refused)
+  const unknown = { fate: 'crash', code: 'clickhouse_unknown_table' }
+  expect(await failureOf(database.client.insert('nowhere', ['id'], [{ id: 1 }]))).toEqual(unknown)
+  expect(await failureOf(database.client.rows('SELECT * FROM nowhere'))).toEqual(unknown)
   expect(await failureOf(database.client.insert('t', ['id', 'nothing'], [{ id: 1, nothing: 1 }]))).toEqual(refused)
   expect(await failureOf(database.client.command('SELEC 1'))).toEqual(refused)
   const stranger = database.clientWith({ user: 'stranger' })

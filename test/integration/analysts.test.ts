@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
@@ -9,7 +9,7 @@ import { exportTrainingSet } from '../../sinks/commands/export.ts'
 import { writeReport } from '../../sinks/commands/report.ts'
 import { copyFile } from '../../sinks/drift/profiles/reference-file.ts'
 import { REFERENCE_COLUMNS, withScratchTable } from '../../sinks/drift/profiles/reference-rows.ts'
-import { migratedDatabase, type TestDatabase } from '../support/clickhouse-database.ts'
+import { emptyDatabase, migratedDatabase, type TestDatabase } from '../support/clickhouse-database.ts'
 import { FLIGHTS, FLIGHTS_END, plantFlights } from '../support/flights-year.ts'
 import { filledIn, readDashboard } from '../support/grafana-dashboard.ts'
 
@@ -156,6 +156,33 @@ test('a window without an end after its beginning is refused, and leaves no file
   const out = path.join(folder, 'none.parquet')
   const options = { folder: FLIGHTS, from: WINDOW.to, to: WINDOW.from, knownAt: 0, labelled: false, out }
   await expect(exportTrainingSet(options, env())).rejects.toMatchObject({ code: 'invalid_option' })
+})
+
+test('without the tables, and without the views, it is said what to do, and there is no file', async () => {
+  const out = path.join(folder, 'unmade.parquet')
+  const asked = { folder: FLIGHTS, knownAt: 0, labelled: false, out }
+  const page = { folder: FLIGHTS, windowMs: 86_400_000, to: WINDOW.to, out, now: Date.now() }
+  const toMigrate = { code: 'not_migrated', message: expect.stringContaining(`run "millrace migrate ${FLIGHTS}"`) }
+  const without = async (CLICKHOUSE_DATABASE: string) => {
+    const elsewhere = { ...env(), CLICKHOUSE_DATABASE }
+    await expect(writeReport(page, elsewhere)).rejects.toMatchObject(toMigrate)
+    return exportTrainingSet({ ...WINDOW, ...asked }, elsewhere)
+  }
+  await expect(without('nowhere')).rejects.toMatchObject(toMigrate)
+  const unmade = await emptyDatabase()
+  try {
+    await expect(without(unmade.name)).rejects.toMatchObject(toMigrate)
+  } finally {
+    await unmade.drop()
+  }
+  const tablesAlone = await migratedDatabase()
+  try {
+    expect(await without(tablesAlone.name)).toMatchObject({ rows: 0 })
+    rmSync(out)
+  } finally {
+    await tablesAlone.drop()
+  }
+  expect(existsSync(out)).toBe(false)
 })
 
 test('a report is one file that shows what has drifted, since when, and how good the model is', async () => {

@@ -3,7 +3,7 @@ import { Readable, type Writable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
 import { fatal, MillraceError, rejected, retryable } from '../errors.ts'
-import { answerFate, UNKNOWN_DATABASE } from './error-fates.ts'
+import { answerFate, UNKNOWN_DATABASE, UNKNOWN_TABLE } from './error-fates.ts'
 
 export interface ClickHouseConfig {
   readonly url: string
@@ -32,7 +32,7 @@ interface InsertOptions {
  *   clickhouse_unavailable   (retry)  not reached, no answer, or too busy; what was asked for may have happened
  *   clickhouse_refused_rows  (reject) at least one row of an insert does not fit its table; none was stored
  *   clickhouse_too_large     (reject) the insert as a whole is more than the server takes; none was stored
- *   clickhouse_unknown_database, clickhouse_refused (crash) wrong name, user, rights or schema
+ *   clickhouse_unknown_database, clickhouse_unknown_table, clickhouse_refused (crash) wrong name, user, rights or schema
  *   clickhouse_error         (crash)  anything else
  */
 export interface ClickHouseClient {
@@ -212,6 +212,12 @@ function quoted(name: string): string {
   return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
 }
 
+/** Of what somebody must mend, what callers tell apart. */
+const STOP_CODES: ReadonlyMap<number, string> = new Map([
+  [UNKNOWN_DATABASE, 'clickhouse_unknown_database'],
+  [UNKNOWN_TABLE, 'clickhouse_unknown_table'],
+])
+
 /** The fate of whatever the client throws, by ClickHouse's own error code or the socket's. */
 function clickHouseError(error: unknown, what: string): MillraceError {
   if (error instanceof MillraceError) return error
@@ -227,7 +233,7 @@ function clickHouseError(error: unknown, what: string): MillraceError {
       case 'split':
         return rejected('clickhouse_too_large', coded, error)
       case 'stop':
-        return fatal(code === UNKNOWN_DATABASE ? 'clickhouse_unknown_database' : 'clickhouse_refused', coded, error)
+        return fatal(STOP_CODES.get(code) ?? 'clickhouse_refused', coded, error)
       case null:
         return fatal('clickhouse_error', coded, error)
     }

@@ -105,6 +105,7 @@ const CODES: Readonly<Record<AnswerFate, Readonly<Record<number, string>>>> = {
   },
 }
 
+export const UNKNOWN_TABLE = 60
 export const UNKNOWN_DATABASE = 81
 
 const FATES = new Map(

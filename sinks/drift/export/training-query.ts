@@ -1,6 +1,7 @@
 import { IS_LABEL } from '../../../schemas/clickhouse/label-kinds.ts'
 import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
+import { eventsOfSql } from '../quality/events-of.ts'
 
 export interface TrainingWindow {
   /** Epoch ms, of the event: from ≤ t < to. */
@@ -53,19 +54,21 @@ export function trainingSql(pipeline: CompiledPipeline, window: TrainingWindow):
     ...COLUMNS.map(([name, sql]) => `${sql} AS ${quoted(name)}`),
     ...names.map((name, index) => `p.features[${index + 1}] AS ${quoted(name)}`),
   ]
+  const answered = `${answeredSql(pipeline, window)} AND feature_set = ${sqlText(pipeline.featureSet.digest)}`
   const own = `pipeline = ${sqlText(pipeline.name)}`
   return `SELECT
   ${columns.join(',\n  ')}
 FROM
 (
   SELECT * FROM predictions FINAL
-  WHERE ${answeredSql(pipeline, window)} AND feature_set = ${sqlText(pipeline.featureSet.digest)}
+  WHERE ${answered}
   ${FINAL_BY_PARTITION}
 ) AS p
 ${window.labelled ? 'INNER' : 'LEFT'} JOIN
 (
   SELECT tenant, event_id, toString(kind) AS kind, value, toString(class) AS class, label_time
   FROM labels FINAL WHERE ${own} AND ${IS_LABEL} AND label_time <= ${timeSql(window.knownAt)}
+    AND ${eventsOfSql(`predictions WHERE ${answered}`, Number.POSITIVE_INFINITY)}
 ) AS l ON l.tenant = p.tenant AND l.event_id = p.event_id
 ORDER BY ${ORDER}`
 }
