@@ -2,11 +2,12 @@ import { Redis } from 'ioredis'
 import { expect, inject, onTestFinished, test } from 'vitest'
 import { commandConnections } from '../../infra/cli/connections.ts'
 import { type KafkaAdmin, startKafkaAdmin } from '../../infra/runtime/kafka/kafka-admin.ts'
+import { eventually } from '../support/eventually.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
 import { spawnNode } from '../support/spawn-process.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
-const DEADLINE_MS = 60_000
+const DEADLINE_MS = 240_000
 
 async function millrace(...args: string[]): Promise<{ code: number | NodeJS.Signals; lines: readonly string[] }> {
   const run = spawnNode(['infra/cli/main.ts', ...args], { env: inject('stack').env })
@@ -34,7 +35,11 @@ test('what works is said: the brokers and their version, and that they fence, on
   const native = kafka.native.admin()
   await native.connect()
   onTestFinished(() => native.disconnect())
-  expect((await native.listTopics()).filter((topic) => topic.startsWith('millrace.doctor-'))).toEqual([])
+  // a deletion is answered before every broker lists the topic no longer
+  await eventually(
+    async () => expect((await native.listTopics()).filter((each) => each.startsWith('millrace.doctor-'))).toEqual([]),
+    { deadlineMs: 60_000 },
+  )
 })
 
 test('a Redis that evicts is wrong', { timeout: DEADLINE_MS }, async () => {
@@ -56,12 +61,8 @@ test('topics: missing ones, too few partitions, one replica, and times that are 
 }, async () => {
   const admin = await openAdmin()
   const topic = uniqueName('departures')
-  await admin.createTopic({
-    name: topic,
-    partitions: 2,
-    replicas: 1,
-    config: { 'message.timestamp.type': 'CreateTime' },
-  })
+  const declared = { name: topic, partitions: 2, replicas: 1, config: { 'message.timestamp.type': 'CreateTime' } }
+  await eventually(() => admin.createTopic(declared), { deadlineMs: 60_000 })
   const { name, folder } = copyPipeline(FLIGHTS, (source) =>
     source.replace('event: {', `event: { topic: '${topic}', subject: '${topic}-value',`),
   )

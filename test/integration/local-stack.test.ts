@@ -113,7 +113,7 @@ test('components that are killed come back with what they had acknowledged', asy
         expect(component?.restarts).toBe(1)
         expect(component?.pid).not.toBe(before)
       },
-      { deadlineMs: 5_000 },
+      { deadlineMs: 60_000 },
     )
   }
   await Promise.all((['registry', 'clickhouse', 'redis', 'kafka'] as const).map((name) => stack.ready(name)))

@@ -9,7 +9,7 @@ import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
 import { writeRawRecords } from '../support/raw-records.ts'
 import { spawnNode } from '../support/spawn-process.ts'
 
-const DEADLINE = { deadlineMs: 40_000 }
+const DEADLINE = { deadlineMs: 120_000 }
 const env = () => inject('stack').env
 
 async function millrace(...args: readonly string[]): Promise<{ code: unknown; output: string }> {
@@ -18,7 +18,7 @@ async function millrace(...args: readonly string[]): Promise<{ code: unknown; ou
 }
 
 test('positions are shown, set while the stage is stopped, and refused while it runs', {
-  timeout: 180_000,
+  timeout: 600_000,
 }, async () => {
   const { name, folder } = copyPipeline(FLIGHTS)
   const topic = `${name}.events`

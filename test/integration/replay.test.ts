@@ -1,5 +1,6 @@
 import { expect, inject, onTestFinished, test } from 'vitest'
 import { commandConnections } from '../../infra/cli/connections.ts'
+import { patiently } from '../../infra/cli/patiently.ts'
 import { deployPipeline } from '../../infra/cli/up/start-pipeline.ts'
 import { type KafkaAdmin, startKafkaAdmin } from '../../infra/runtime/kafka/kafka-admin.ts'
 import { parseReplayLine, type ReplayDone } from '../../infra/sample/replay/progress.ts'
@@ -23,7 +24,8 @@ async function deployed(folder: string): Promise<{ readonly pipeline: CompiledPi
   const { value: admin, stop } = await startKafkaAdmin(connections.kafka)
   onTestFinished(stop)
   const options = { partitions: 3, allowSingleReplica: true, onProgress: () => {} }
-  await deployPipeline(pipeline, connections, admin, options)
+  const patience = { say: () => {}, signal: AbortSignal.timeout(120_000) }
+  await patiently('deploying', () => deployPipeline(pipeline, connections, admin, options), patience)
   return { pipeline, admin }
 }
 
@@ -118,8 +120,8 @@ test('without sinks no event goes, and the replay says why', async () => {
 
 test('a replay that is stopped ends in order, with what it reported in Kafka', async () => {
   const { pipeline, admin } = await deployed(ORDERS)
-  const replay = startReplay(pipeline, ['--rate', '50'])
-  await eventually(() => expect(lines(replay).length).toBeGreaterThan(1), { deadlineMs: 30_000 })
+  const replay = startReplay(pipeline, ['--rate', '10'])
+  await eventually(() => expect(lines(replay).length).toBeGreaterThan(1), { deadlineMs: 60_000 })
   replay.kill('SIGTERM')
   expect(await replay.exited).toBe(0)
   const last = lines(replay).at(-1)

@@ -12,8 +12,8 @@ import { eventually } from '../support/eventually.ts'
 import { predictionOf } from '../support/predictions.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
-const TTL_MS = 60_000
-const DEADLINE = { deadlineMs: 10_000 }
+const TTL_MS = 300_000
+const DEADLINE = { deadlineMs: 60_000 }
 const type = parseAvroSchema(await readContract('prediction'), 'prediction')
 
 function connect() {
