@@ -98,7 +98,8 @@ export async function startWebhook(
     return true
   }
 
-  async function deliver(batch: ColumnBatch, stopping: AbortSignal): Promise<void> {
+  /** False when it was stopped before. */
+  async function deliver(batch: ColumnBatch, stopping: AbortSignal): Promise<boolean> {
     const backoff = { backoff: retry, clock, logger: lanes.logger, signal: stopping }
     for (const sent of await untilDone('alerts', () => alertsIn(batch), backoff)) {
       const { rule } = sent.alert
@@ -108,9 +109,10 @@ export async function startWebhook(
       }
       // a silence before it that has ended while nobody was there to say so
       const before = held.of(rule)
-      if (before !== undefined && !(await send(before, stopping))) return
-      if (!(await send(sent, stopping))) return
+      if (before !== undefined && !(await send(before, stopping))) return false
+      if (!(await send(sent, stopping))) return false
     }
+    return true
   }
 
   /** Sends what was held, once its silence is over and all of the topic is known: it may be resolved by now. */
@@ -140,8 +142,7 @@ export async function startWebhook(
         const batches = await taking
         if (batches.length === 0) return
         for (const batch of batches) {
-          if (source.owns(batch)) await deliver(batch, stopping)
-          if (stopping.aborted) return
+          if (source.owns(batch) && !(await deliver(batch, stopping))) return
           source.settle(batch)
         }
       } catch (error) {
