@@ -30,6 +30,7 @@ interface Variable {
   readonly name: string
   readonly type: string
   readonly query: string
+  readonly current: { readonly text?: string; readonly value?: string }
 }
 
 export interface Dashboard {

@@ -1,7 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs'
-import path from 'node:path'
 import { expect, test } from 'vitest'
-import { GRAFANA, readDashboard } from '../support/grafana-dashboard.ts'
+import { readDashboard } from '../support/grafana-dashboard.ts'
 
 const dashboard = readDashboard()
 const { panels, templating, annotations } = dashboard
@@ -49,18 +47,4 @@ test('variables are defined before they are used, and are used', () => {
   }
   const everywhere = new Set(used(JSON.stringify([panels, annotations])))
   expect([...everywhere].toSorted()).toEqual([...known].toSorted())
-})
-
-test('what is provisioned is this dashboard and its plugin, without a secret', () => {
-  const files = readdirSync(GRAFANA, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.yaml'))
-  expect(files.toSorted()).toEqual(['provisioning/dashboards/millrace.yaml', 'provisioning/datasources/millrace.yaml'])
-  const [dashboards = '', datasources = ''] = files
-    .toSorted()
-    .map((file) => readFileSync(path.join(GRAFANA, file), 'utf8'))
-  expect(datasources).toMatch(new RegExp(`^    type: ${PLUGIN}$`, 'm'))
-  expect(datasources).toMatch(/^ {6}password: \$CLICKHOUSE_PASSWORD$/m)
-  for (const text of [dashboards, datasources]) {
-    expect(text).toMatch(/^apiVersion: 1$/m)
-    expect(text).not.toContain('\t')
-  }
 })
