@@ -9,6 +9,7 @@ import { partitionOfKey } from '../../infra/runtime/kafka/partitioner.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import type { AvroSchema } from '../../schemas/pipeline/compiled.ts'
 import { parseRequestId } from '../../schemas/request-id.ts'
+import { eventually } from '../support/eventually.ts'
 import { readTopic } from '../support/read-topic.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
@@ -45,7 +46,8 @@ afterAll(() => stopAdmin())
 async function newTopic(config: Readonly<Record<string, string>> = {}): Promise<string> {
   const name = uniqueName('readings')
   const logAppendTime = { 'message.timestamp.type': 'LogAppendTime' }
-  await admin.createTopic({ name, partitions: PARTITIONS, replicas: 1, config: { ...logAppendTime, ...config } })
+  const topic = { name, partitions: PARTITIONS, replicas: 1, config: { ...logAppendTime, ...config } }
+  await eventually(() => admin.createTopic(topic), { deadlineMs: 60_000 })
   return name
 }
 

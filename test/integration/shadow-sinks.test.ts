@@ -20,7 +20,7 @@ import { uniqueName } from '../support/unique-name.ts'
 
 const env = inject('stack').env
 const settings = readConfig(CONNECTIONS, env)
-const DEADLINE = { deadlineMs: 60_000 }
+const DEADLINE = { deadlineMs: 120_000 }
 
 async function kafka() {
   const own = await lanesOn(kafkaConfig(settings).brokers)
@@ -31,7 +31,7 @@ async function kafka() {
   return { ...own, writer: writer.value, registry: createSchemaRegistry(registryConfig(settings)) }
 }
 
-test('predictions of a shadow are stored apart, and leave the account as it is', { timeout: 180_000 }, async () => {
+test('predictions of a shadow are stored apart, and leave the account as it is', { timeout: 600_000 }, async () => {
   const { name, folder } = copyPipeline(ORDERS)
   const run = await runPipeline(folder, env, { partitions: 2, start: false })
   run.startStage('sinks')
@@ -63,7 +63,7 @@ test('predictions of a shadow are stored apart, and leave the account as it is',
   expect(await run.account()).toMatchObject({ events: 0, missing: 0, duplicates: 0 })
 })
 
-test('the control log is stored once, by whichever sinks are there', { timeout: 180_000 }, async () => {
+test('the control log is stored once, by whichever sinks are there', { timeout: 600_000 }, async () => {
   const pipelines = [copyPipeline(ORDERS), copyPipeline(ORDERS)]
   const runs = []
   for (const { folder } of pipelines) runs.push(await runPipeline(folder, env, { partitions: 1, start: false }))

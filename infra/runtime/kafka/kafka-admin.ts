@@ -6,6 +6,8 @@ import type { KafkaConnections, PartitionMetadata } from './connections/connecti
 import { createKafkaConnections } from './connections/kafka-connections.ts'
 import type { KafkaClient } from './kafka-client.ts'
 import { kafkaError } from './kafka-errors.ts'
+import type { BrokerError } from './protocol/error-codes.ts'
+import { listOffsetsRequest } from './protocol/list-offsets.ts'
 
 export interface NewTopic {
   readonly name: string
@@ -28,10 +30,13 @@ export interface KafkaAdmin {
   partitions(topics: readonly string[]): Promise<ReadonlyMap<string, readonly PartitionMetadata[]>>
   /** Partition count of each of these topics that exists. */
   partitionCounts(topics: readonly string[]): Promise<ReadonlyMap<string, number>>
-  /** True when the topic was made, false when it was there. Rejects with `leader_missing` (retry) when a leader does not come. */
+  /**
+   * True when the topic was made, false when it was there; every partition has a leader that answers for it. Rejects with
+   * `leader_missing` (retry) when one does not come.
+   */
   createTopic(topic: NewTopic): Promise<boolean>
   deleteTopic(topic: string): Promise<void>
-  /** Up to `total`, if it has fewer. Resolves, like `createTopic`, when every partition has a leader. */
+  /** Up to `total`, if it has fewer. Resolves, like `createTopic`, when every partition has its leader. */
   addPartitions(topic: string, total: number): Promise<void>
   topicConfig(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>
   alterTopicConfig(topic: string, config: Readonly<Record<string, string>>): Promise<void>
@@ -72,18 +77,43 @@ export async function startKafkaAdmin(
 const LEADERS_WITHIN_MS = 15_000
 const BACKOFF = { baseMs: 20, maxMs: 1_000 }
 
+/** What a broker says that is to lead a partition, and has not heard so. */
+const NOT_YET: ReadonlySet<BrokerError | null> = new Set([
+  'NOT_LEADER_OR_FOLLOWER',
+  'LEADER_NOT_AVAILABLE',
+  'UNKNOWN_TOPIC_OR_PARTITION',
+  'UNKNOWN_LEADER_EPOCH',
+  'FENCED_LEADER_EPOCH',
+  'OFFSET_NOT_AVAILABLE',
+])
+
 async function leadersOf(connections: KafkaConnections, topic: string, atLeast: number): Promise<void> {
   const deadline = systemClock.monotonic() + LEADERS_WITHIN_MS
   for (let attempt = 0; ; attempt++) {
     const states = (await connections.topics([topic])).get(topic)?.partitions ?? []
     const led = states.filter(({ leader }) => leader >= 0).length
-    if (led >= atLeast && led === states.length) return
+    if (led >= atLeast && led === states.length && (await areAnswered(connections, topic, states))) return
     if (systemClock.monotonic() > deadline) {
-      const wanted = Math.max(atLeast, states.length)
-      throw retryable('leader_missing', `${wanted - led} partition(s) of ${topic} have no leader yet`)
+      const missing = Math.max(atLeast, states.length) - led
+      const why =
+        missing > 0 ? `${missing} partition(s) of ${topic} have no leader yet` : `a leader of ${topic} is not ready`
+      throw retryable('leader_missing', why)
     }
     await systemClock.sleep(backoffMs(BACKOFF, attempt))
   }
+}
+
+/** Metadata name a leader a moment before it answers for its partition. */
+async function areAnswered(
+  connections: KafkaConnections,
+  topic: string,
+  states: readonly PartitionMetadata[],
+): Promise<boolean> {
+  const asked = [...Map.groupBy(states, ({ leader }) => leader)].map(([leader, led]) => {
+    const partitions = led.map(({ partition }) => partition)
+    return connections.send(leader, 'control', listOffsetsRequest(topic, partitions, 'latest', 'read_uncommitted'))
+  })
+  return (await Promise.all(asked)).flat().every(({ error }) => !NOT_YET.has(error))
 }
 
 type Call = <T>(what: string, request: () => Promise<T>) => Promise<T>
