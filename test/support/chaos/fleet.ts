@@ -99,7 +99,6 @@ export function startFleet(options: {
       await run.stop()
       return 'left'
     }
-    // it may be gone before its last words are read
     if (fault === null || (end === 'exited' && !run.reached)) return 'exited'
     happened({ stage: run.stage, fault, reached: fault.kind !== 'at-point' || run.reached })
     await inflict(run, fault)
