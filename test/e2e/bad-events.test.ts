@@ -10,7 +10,7 @@ const LANES = 4
 const UNKNOWN_SCHEMA = 2_000_000_000
 
 test('what cannot be scored becomes a dead letter with its bytes and coordinates, and its neighbours are predicted', {
-  timeout: 180_000,
+  timeout: 600_000,
 }, async () => {
   const env = { ...inject('stack').env, MILLRACE_UNKNOWN_SCHEMA_WAIT_MS: '500' }
   const { name, folder } = copyPipeline(FLIGHTS)
@@ -43,7 +43,7 @@ test('what cannot be scored becomes a dead letter with its bytes and coordinates
   }
   const offsets = await writeRawRecords(env, event.topic, records)
 
-  const account = await run.settled(records.length, 90_000)
+  const account = await run.settled(records.length, 180_000)
   expect(account).toMatchObject({ predicted: flights.length, duplicates: 0 })
 
   interface Stored {

@@ -9,7 +9,7 @@ import { runPipeline } from '../support/running-pipeline.ts'
 const WINDOW = 5
 
 test('an event whose id was read within the window is filtered, also by a process that has only just started', {
-  timeout: 180_000,
+  timeout: 600_000,
 }, async () => {
   const { env } = inject('stack')
   const { folder } = copyPipeline(FLIGHTS, (source) =>
@@ -32,7 +32,7 @@ test('an event whose id was read within the window is filtered, also by a proces
     event.topic,
     ['a', 'b', 'a', 'c', 'd'].map((id) => record(id)),
   )
-  await run.settled(5, 90_000)
+  await run.settled(5, 180_000)
   run.stage('processors').kill('SIGKILL')
   // b came at 1, within the window of 5; a at 2, which the window of 8 does not reach
   await writeRawRecords(env, event.topic, [
@@ -42,7 +42,7 @@ test('an event whose id was read within the window is filtered, also by a proces
     record('a'),
     record('a'),
   ])
-  const account = await run.settled(10, 90_000)
+  const account = await run.settled(10, 180_000)
   expect(account).toMatchObject({ predicted: 7, duplicates: 0 })
 
   const letters = await run.clickhouse.rows<{ offset: string; kind: string; reason: string; id: string }>(

@@ -13,7 +13,7 @@ const LANES = 3
 const SETTINGS = { 'message.timestamp.type': 'CreateTime', 'retention.ms': '123456789', 'cleanup.policy': 'delete' }
 
 test('a pipeline reads a topic that exists already, with its lanes, and leaves its settings alone', {
-  timeout: 180_000,
+  timeout: 600_000,
 }, async () => {
   const { env } = inject('stack')
   const topic = uniqueName('departures')
@@ -35,7 +35,7 @@ test('a pipeline reads a topic that exists already, with its lanes, and leaves i
   )
 
   expect(await run.replay({ limit: 500, rate: 'max' }).exited).toBe(0)
-  expect(await run.settled(500, 90_000)).toMatchObject({ predicted: 500, deadLetters: [], duplicates: 0 })
+  expect(await run.settled(500, 180_000)).toMatchObject({ predicted: 500, deadLetters: [], duplicates: 0 })
   const [lanes] = await run.clickhouse.rows(
     `SELECT arraySort(groupUniqArray(kafka_partition)) AS lanes, toUInt32(uniqExact(kafka_partition, origin_offset)) AS events
      FROM predictions FINAL WHERE pipeline = {name:String}`,

@@ -7,13 +7,13 @@ import { FLIGHTS } from '../support/pipeline-copy.ts'
 import { runRollout } from '../support/rollout-run.ts'
 import { MODEL_2 } from '../support/scoring.ts'
 
-const DEADLINE_MS = 60_000
+const DEADLINE_MS = 120_000
 /** A replay that the test ends. */
 const MANY = 100_000
 const { env } = inject('stack')
 
 test('a candidate with one feature more than production, and the feature added under load', {
-  timeout: 240_000,
+  timeout: 900_000,
 }, async () => {
   const { run, folder, model, scratch, succeed, predictedMore } = await runRollout(env)
   await succeed('promote', `${model}/1`, '--bundled', '--wait')

@@ -5,7 +5,7 @@ import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
 import { type RunningPipeline, runPipeline } from '../support/running-pipeline.ts'
 
 const EVENTS = 12_000
-const DEADLINE_MS = 120_000
+const DEADLINE_MS = 240_000
 
 async function predicted(run: RunningPipeline, atLeast: number): Promise<void> {
   await eventually(
@@ -18,7 +18,7 @@ async function predicted(run: RunningPipeline, atLeast: number): Promise<void> {
 }
 
 test('processors and inference are made one process and two again under load: every event ends once, in order', {
-  timeout: 2 * DEADLINE_MS,
+  timeout: 4 * DEADLINE_MS,
 }, async () => {
   const { env } = inject('stack')
   const run = await runPipeline(copyPipeline(FLIGHTS).folder, env)

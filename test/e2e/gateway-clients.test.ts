@@ -12,7 +12,7 @@ import { runPipeline } from '../support/running-pipeline.ts'
 
 const { env } = inject('stack')
 
-test("Triton's client gets predictions", { timeout: 180_000 }, async () => {
+test("Triton's client gets predictions", { timeout: 600_000 }, async () => {
   const { folder, name } = copyPipeline(FLIGHTS)
   await runPipeline(folder, env)
   const gateway = await startTestGateway(folder, env)
@@ -52,7 +52,7 @@ async function untilPredicting(url: string, key: string): Promise<void> {
       const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(FLIGHT) })
       expect(answer.status, await answer.text()).toBe(200)
     },
-    { deadlineMs: 90_000 },
+    { deadlineMs: 180_000 },
   )
 }
 
@@ -64,7 +64,7 @@ const CHECKS = [
   'response_schema_conformance',
 ]
 
-test('schemathesis finds no answer that the OpenAPI document does not describe', { timeout: 240_000 }, async () => {
+test('schemathesis finds no answer that the OpenAPI document does not describe', { timeout: 900_000 }, async () => {
   const { folder } = copyPipeline(FLIGHTS)
   await runPipeline(folder, env)
   const gateway = await startTestGateway(folder, env)

@@ -8,12 +8,12 @@ const DECIDED = 479
 const CLASSES = ['accept', 'refuse', 'review']
 
 test('a pipeline with enums, booleans, nullable integers and three classes runs through all stages', {
-  timeout: 180_000,
+  timeout: 600_000,
 }, async () => {
   const { name, folder } = copyPipeline(ORDERS)
   const run = await runPipeline(folder, inject('stack').env)
   expect(await run.replay({ rate: 'max' }).exited).toBe(0)
-  expect(await run.settled(500, 90_000)).toMatchObject({
+  expect(await run.settled(500, 180_000)).toMatchObject({
     predicted: 500,
     deadLetters: [],
     duplicates: 0,

@@ -15,7 +15,7 @@ import { spawnNode } from '../support/spawn-process.ts'
 import { openTcpGate } from '../support/tcp-gate.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
-const DEADLINE_MS = 60_000
+const DEADLINE_MS = 240_000
 
 function millrace(...args: string[]): Promise<Ended> {
   return ended(['infra/cli/main.ts', ...args])

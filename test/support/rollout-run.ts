@@ -8,7 +8,7 @@ import { type RunningPipeline, runPipeline } from './running-pipeline.ts'
 import { spawnNode } from './spawn-process.ts'
 import { uniqueName } from './unique-name.ts'
 
-const DEADLINE_MS = 60_000
+const DEADLINE_MS = 120_000
 
 /** The sample pipeline, running, with a model that no other test speaks of, and what its user types. */
 export interface RolloutRun {
@@ -26,6 +26,8 @@ export interface RolloutRun {
   succeed(...args: readonly string[]): Promise<string>
   /** Waits until so many events more than now are predicted. */
   predictedMore(events: number): Promise<void>
+  /** Waits until inference says that a plan like this one is in force, and gives when it said so, epoch ms, `since` or later. */
+  inForce(plan: object, since: number): Promise<number>
   /** What inference has logged under the message. */
   said(message: string): readonly LogLine[]
   /** The rollout's last entry in ClickHouse, once it is of that step and not older than `since`, epoch ms. */
@@ -67,6 +69,15 @@ export async function runRollout(stack: Readonly<Record<string, string>>): Promi
     return { code: await child.exited, output: child.output() }
   }
 
+  const said: RolloutRun['said'] = (message) =>
+    readFileSync(run.stage('inference').logFile, 'utf8')
+      .split('\n')
+      // what follows the last end of a line may be half of one
+      .slice(0, -1)
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as LogLine)
+      .filter(({ msg }) => msg === message)
+
   return {
     run,
     folder,
@@ -74,6 +85,18 @@ export async function runRollout(stack: Readonly<Record<string, string>>): Promi
     env,
     scratch,
     millrace,
+    said,
+    inForce: (plan, since) =>
+      eventually(
+        () => {
+          const last = said('rollout plan in force').at(-1)
+          const at = Date.parse(last?.time ?? '')
+          expect(last).toMatchObject(plan)
+          expect(at).toBeGreaterThanOrEqual(since)
+          return at
+        },
+        { deadlineMs: DEADLINE_MS },
+      ),
     async succeed(...args) {
       const { code, output } = await millrace(...args)
       expect(code, output).toBe(0)
@@ -85,12 +108,6 @@ export async function runRollout(stack: Readonly<Record<string, string>>): Promi
         deadlineMs: DEADLINE_MS,
       })
     },
-    said: (message) =>
-      readFileSync(run.stage('inference').logFile, 'utf8')
-        .split('\n')
-        .filter((line) => line.startsWith('{'))
-        .map((line) => JSON.parse(line) as LogLine)
-        .filter(({ msg }) => msg === message),
     decided: (step, since) =>
       eventually(
         async () => {
