@@ -61,7 +61,7 @@ test('what is not taken is sent again, with the same id and a signature of its o
 
 test('an attempt without an answer ends, and a receiver that has moved or refuses is not asked again', async () => {
   const slow = await webhookReceiver(['hang'])
-  expect(await sendAlert(deps(slow.url, { timeoutMs: 50 }), sent, RUNNING)).toBe('sent')
+  expect(await sendAlert(deps(slow.url, { timeoutMs: 2_000 }), sent, RUNNING)).toBe('sent')
   expect(slow.received).toHaveLength(2)
   for (const status of [301, 400, 404]) {
     const receiver = await webhookReceiver([status])
