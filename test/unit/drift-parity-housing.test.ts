@@ -12,11 +12,17 @@ import {
   nannymlHellinger,
   nannymlJensenShannon,
   nannymlKolmogorovSmirnov,
+  nannymlReconstructionError,
   nannymlWasserstein,
 } from '../../sinks/drift/statistics/parity/nannyml.ts'
 import { doaneEdges, sturgesEdges } from '../../sinks/drift/statistics/parity/numpy-bins.ts'
 import { energyDistance, ksDistance, wassersteinDistance } from '../../sinks/drift/statistics/parity/scipy-distances.ts'
-import { type CaliforniaHousing, readCaliforniaHousing } from '../support/california-housing.ts'
+import {
+  type CaliforniaHousing,
+  HOUSING_FEATURES,
+  type HousingRows,
+  readCaliforniaHousing,
+} from '../support/california-housing.ts'
 
 // Whole reference against whole analysis: Evidently's bins, PSI, JS (base e), KL, W1 / std, Hellinger; NannyML's bins, JS (base 2), Hellinger;
 // SciPy's W1 and KS.
@@ -89,6 +95,33 @@ test.each([
       0,
     )
     expect(sum / 20).toBeCloseTo(published, 6)
+  },
+)
+
+const rowsOf = (part: HousingRows): number[][] =>
+  part.scores.map((_, row) => HOUSING_FEATURES.map((name) => part.features[name]![row]!))
+/** Every seventh income and every fifth population is missing. */
+const withHoles = (rows: readonly number[][]): number[][] =>
+  rows.map((row, index) =>
+    row.map((value, at) => ((at === 0 && index % 7 === 0) || (at === 4 && index % 5 === 3) ? Number.NaN : value)),
+  )
+
+test.each([
+  ['2020-10', 1.141103974, 17.033119856],
+  ['2021-01', 1.552328757, 12.588649234],
+  ['2021-05', 1.561048813, 9.102552017],
+  ['2021-06', 1.409359453, 11.51718269],
+  ['2021-11', 1.650050694, 14.095797204],
+  ['2022-03', 2.047256801, 11.082645807],
+  ['2022-05', 1.110743738, 9.033750384],
+])(
+  '%s: NannyML’s reconstruction error, also with missing values and a feature that was constant',
+  (month, error, holed) => {
+    const [reference, chunk] = [housing.reference, housing.months.get(month)!].map(rowsOf) as [number[][], number[][]]
+    expect(nannymlReconstructionError(reference, chunk)).toBeCloseTo(error, 8)
+    const constant = withHoles(reference.map((row) => row.with(1, 20)))
+    expect(nannymlReconstructionError(constant, withHoles(chunk))).toBeCloseTo(holed, 8)
+    expect(nannymlReconstructionError(reference, [])).toBeNaN()
   },
 )
 

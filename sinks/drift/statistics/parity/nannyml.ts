@@ -2,6 +2,9 @@
 import { type ChiSquareTest, chiSquareContingency } from '../chi-square.ts'
 import { totalOf } from '../counts.ts'
 import { hellingerOfShares, jensenShannonOfShares } from '../divergences.ts'
+import { deviationOf, meanOf } from '../losses.ts'
+import { fitReconstruction } from '../reconstruction.ts'
+import { standardMoments } from '../second-moments.ts'
 import { doaneEdges, equalEdges, histogram, rangeOf } from './numpy-bins.ts'
 import { ksDistance, wassersteinDistance } from './scipy-distances.ts'
 
@@ -66,6 +69,33 @@ export function nannymlWasserstein(reference: ArrayLike<number>, chunk: ArrayLik
   const width = edges[1]! - edges[0]!
   const within = cdf.reduce((sum, f, bin) => sum + Math.abs(f - inside[bin]! - shift) * width, 0)
   return within + tailOf(smaller, low, now.length) + tailOf(bigger, high, now.length)
+}
+
+/**
+ * `DataReconstructionDriftCalculator` of numbers: the mean over rows of how far each is, in standard deviations, from what the reference's
+ * principal components make of it (our own score is the root of the mean of squares, which adds up over panes). Missing values become the
+ * reference's mean, which makes its deviations smaller. NaN without rows. @throws RangeError without reference rows
+ */
+export function nannymlReconstructionError(
+  reference: readonly ArrayLike<number>[],
+  chunk: readonly ArrayLike<number>[],
+  share = 0.65,
+): number {
+  const columns = Array.from(reference[0] ?? [], (_, at) => {
+    const present = presentOf(reference.map((row) => row[at]!))
+    const mean = meanOf(present)
+    return { mean, deviation: deviationOf(present) * Math.sqrt(present.length / reference.length) }
+  })
+  const scale = { means: columns.map(({ mean }) => mean), deviations: columns.map(({ deviation }) => deviation) }
+  const { residual } = fitReconstruction(standardMoments(reference, scale), share)
+  const distances = chunk.map((row) => {
+    const z = columns.map(({ mean, deviation }, at) => {
+      const value = row[at]!
+      return Number.isNaN(value) ? 0 : (value - mean) / (deviation === 0 ? 1 : deviation)
+    })
+    return Math.hypot(...z.map((_, i) => z.reduce((left, value, j) => left + residual[i * z.length + j]! * value, 0)))
+  })
+  return meanOf(distances)
 }
 
 /** What it costs to bring the rows outside to the edge. */
