@@ -22,7 +22,7 @@ import { writtenAlerts } from '../support/written-alerts.ts'
 
 const { env } = inject('stack')
 const settings = readConfig(CONNECTIONS, env)
-const DEADLINE = { deadlineMs: 90_000 }
+const DEADLINE = { deadlineMs: 180_000 }
 const HOUR = 3_600_000
 const START = Date.UTC(2026, 0, 5)
 const PER_HOUR = 40
@@ -56,7 +56,7 @@ const ordersOf = (hour: number): readonly Order[] =>
     score: index % 2 === 0 ? 0.9 : 0.1,
   }))
 
-test('an alert fires once and is resolved once, and whoever is to be told is told', { timeout: 300_000 }, async () => {
+test('an alert fires once and is resolved once, and whoever is to be told is told', { timeout: 900_000 }, async () => {
   const { name, folder } = copyPipeline(ORDERS, edit)
   const receiver = await webhookReceiver([503, 'hang'])
   const [opsPort = 0] = await freePorts(1)

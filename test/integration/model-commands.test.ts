@@ -9,7 +9,7 @@ import { addVersion } from '../support/scoring.ts'
 import { spawnNode } from '../support/spawn-process.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
-const TIMEOUT = { timeout: 240_000 }
+const TIMEOUT = { timeout: 900_000 }
 
 let scratch = ''
 beforeEach(() => {

@@ -7,7 +7,7 @@ import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
 import { spawnNode } from '../support/spawn-process.ts'
 
-const TIMEOUT = { timeout: 240_000 }
+const TIMEOUT = { timeout: 900_000 }
 const env = () => ({ ...inject('stack').env })
 
 async function millrace(...args: readonly string[]): Promise<{ code: unknown; output: string }> {
