@@ -15,7 +15,8 @@ const { env } = inject('stack')
 test("Triton's client gets predictions", { timeout: 600_000 }, async () => {
   const { folder, name } = copyPipeline(FLIGHTS)
   await runPipeline(folder, env)
-  const gateway = await startTestGateway(folder, env)
+  // this client does not say how long it waits
+  const gateway = await startTestGateway(folder, { ...env, MILLRACE_GATEWAY_PREDICT_WAIT_MS: '30000' })
   const key = await gateway.key()
   await untilPredicting(`${gateway.url}/v1/pipelines/${name}/predict`, key)
   const answers = JSON.parse(
@@ -46,7 +47,7 @@ const FLIGHT = {
 
 /** The stages that score have to have joined their groups before a client that waits for no longer than it says asks. */
 async function untilPredicting(url: string, key: string): Promise<void> {
-  const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json', prefer: 'wait=5' }
+  const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json', prefer: 'wait=20' }
   await eventually(
     async () => {
       const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(FLIGHT) })
@@ -72,8 +73,17 @@ test('schemathesis finds no answer that the OpenAPI document does not describe',
   onTestFinished(() => rmSync(cwd, { recursive: true, force: true }))
   // one worker: what generates the requests does not bear threads
   const bounds = ['--max-examples', '20', '--phases', 'examples,coverage,fuzzing', '--seed', '1', '--workers', '1']
+  // nothing is to be said of how fast the machine makes requests and answers them
+  const patience = ['--suppress-health-check', 'too_slow', '--request-timeout', '120']
   // a stream has no end
-  const args = ['run', `${gateway.url}/openapi.json`, ...bounds, '--exclude-operation-id', 'streamPredictions']
+  const args = [
+    'run',
+    `${gateway.url}/openapi.json`,
+    ...bounds,
+    ...patience,
+    '--exclude-operation-id',
+    'streamPredictions',
+  ]
   const { report, code } = await schemathesis(
     [...args, '--checks', CHECKS.join(','), '--header', `Authorization: Bearer ${await gateway.key()}`, '--no-color'],
     cwd,

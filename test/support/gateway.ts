@@ -36,8 +36,9 @@ export async function startTestGateway(
     MILLRACE_ADMIN_PORT: '0',
     MILLRACE_GATEWAY_DRAIN_MS: '0',
     MILLRACE_INGEST_CHECK_MS: '100',
-    // a busy machine is no Redis that is away
+    // a busy machine is no Redis that is away, and no Kafka either
     MILLRACE_GATEWAY_REDIS_MS: '2000',
+    MILLRACE_GATEWAY_PUBLISH_MS: '60000',
     ...env,
   }
   const { context, stop } = await stageContext('ingest', folder, all)

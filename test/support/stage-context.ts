@@ -36,7 +36,7 @@ export async function stageContext(
   })
   const config = readConfig(STAGE, all)
   const retry = { baseMs: 20, maxMs: 200 }
-  const signal = AbortSignal.timeout(30_000)
+  const signal = AbortSignal.timeout(120_000)
   const context: StageContext = {
     stage,
     instance,
