@@ -14,6 +14,8 @@ const AUTH = 'host: gateway\r\nauthorization: Bearer x\r\n'
 const JSON_TYPE = 'content-type: application/json\r\n'
 const SOCKETS = 5_000
 const DRIP_MS = 400
+/** Nothing is cut for being slow. */
+const PATIENT = { headersTimeoutMs: 120_000, requestTimeoutMs: 120_000 }
 
 async function post(
   { port }: BareGateway,
@@ -299,7 +301,7 @@ test('JSON that is deep, wide, or means something to JavaScript does not reach a
 })
 
 test('a client that goes away in the middle of a body leaves nothing behind', async () => {
-  const gateway = await startBareGateway()
+  const gateway = await startBareGateway({ app: PATIENT })
   const { sockets } = await openMany(gateway.port, 200)
   for (const socket of sockets) {
     socket.write(`POST /bytes HTTP/1.1\r\n${AUTH}${JSON_TYPE}content-length: 500000\r\n\r\n${'x'.repeat(100_000)}`)
@@ -313,6 +315,7 @@ test('a client that goes away in the middle of a body leaves nothing behind', as
 test('bodies hold no more together than there is room for: the others are told so before they are read', async () => {
   const shed: string[] = []
   const gateway = await startBareGateway({
+    app: PATIENT,
     bodies: { maxBodyBytes: 8 * MIB },
     before: (held) => [
       overload({

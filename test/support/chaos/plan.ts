@@ -58,7 +58,7 @@ export function shortPlan(random: SeededRandom): ChaosPlan {
   }
   for (const stage of STAGES) stages[stage].push({ kind: 'freeze', afterMs: random.between(500, 1_500) })
   return {
-    atPointWithinMs: 60_000,
+    atPointWithinMs: 180_000,
     stages,
     components: [
       { after: 5, fault: 'clickhouse-kill' },

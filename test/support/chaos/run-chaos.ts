@@ -157,7 +157,8 @@ async function breakComponents(
   const broken: ComponentFault[] = []
   for (const { after, fault } of plan.components) {
     while (!signal.aborted && fleet.faults.length < after) await delay(LOOK_MS, undefined, { signal }).catch(() => {})
-    if (signal.aborted) break
+    // one that is due happens, also when the last fault of a stage has come meanwhile
+    if (fleet.faults.length < after) break
     say(`  ${fault}`)
     await breakComponent(stack, fault)
     broken.push(fault)
