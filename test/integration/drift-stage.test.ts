@@ -83,7 +83,7 @@ async function watchedPipeline(clickhouseUrl?: string) {
 }
 
 test('predictions become panes and scores, and go on when the process that watches is stopped', {
-  timeout: 300_000,
+  timeout: 900_000,
 }, async () => {
   const { name, run, send, panesHave } = await watchedPipeline()
   const sinks = [run.startStage('sinks'), run.startStage('sinks')]
@@ -121,7 +121,7 @@ const STEPS: readonly (readonly [statement: string, moment: Moment])[] = [
 ]
 
 test('killed in the middle of a pane or a score, before, while and after ClickHouse does it: all panes are exact', {
-  timeout: 600_000,
+  timeout: 1_800_000,
 }, async () => {
   const proxy = await openStatementProxy(stack['CLICKHOUSE_URL'] ?? '')
   onTestFinished(() => proxy.close())

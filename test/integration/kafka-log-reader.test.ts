@@ -221,7 +221,12 @@ test('the leader is killed while it is read: another one goes on, what had no ot
   })
   const reader = readerOf(connections, 2_000)
   const before = openSockets()
-  await connections.topics([topic, alone])
+  // another one is in sync and can lead it
+  await eventually(async () => {
+    const known = await connections.topics([topic, alone])
+    expect(known.get(topic)?.partitions[0]?.inSync).toHaveLength(3)
+    expect(connections.leaderOf(alone, 0)).not.toBe(null)
+  }, DEADLINE)
   const killed = brokerOf(connections.leaderOf(alone, 0))
   const seen = await collect(reader.read(topic, 0, 0, 3_000), async ({ nextOffset }) => {
     if (nextOffset >= 500) await killed.kill()
