@@ -102,7 +102,7 @@ async function serve(model: BenchModel, folder: string, kind: Kind) {
     },
     looked() {},
   }
-  const settings = { maxRows: 4_096, maxBytes: 2 ** 23, maxLingerMs: 2, executor: kind, predictionCacheBytes: 0 }
+  const settings = { maxRows: 1_024, maxBytes: 2 ** 23, maxLingerMs: 2, executor: kind, predictionCacheBytes: 0 }
   const facts = { manifest: readModelManifest(folder), profiles: [], purpose: 'answers' as const }
   const deps = {
     choice,

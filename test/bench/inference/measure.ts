@@ -7,8 +7,8 @@ import { WIDTH } from './models.ts'
 /** Distinct rows that inputs rotate over: the same row again and again would teach the processor its way through a tree. */
 export const DISTINCT_ROWS = 16_384
 const LANES = 6
-/** Rows that a lane hands over at once, and how often it does so before the first are answered. */
-const WORK_ROWS = 512
+/** Rows that a lane hands over at once, as many as a hop takes of its log by default, and how often it does so before the first are answered. */
+const WORK_ROWS = 1_024
 const OUTSTANDING = 2
 /** How often a lane hands over rows below saturation, ms. */
 const EVERY_MS = 2
