@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { type ClientRequest, createServer, type IncomingMessage, request } from 'node:http'
+import { type ClientRequest, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 /**
@@ -20,7 +20,7 @@ export interface StatementProxy {
 export async function openStatementProxy(target: string): Promise<StatementProxy> {
   let armed: { readonly statement: string; readonly moment: Moment; readonly strike: () => void } | null = null
 
-  const server = createServer(async (incoming, answer) => {
+  async function pass(incoming: IncomingMessage, answer: ServerResponse): Promise<void> {
     const chunks: Buffer[] = []
     for await (const chunk of incoming) chunks.push(chunk as Buffer)
     const body = Buffer.concat(chunks)
@@ -49,6 +49,10 @@ export async function openStatementProxy(target: string): Promise<StatementProxy
       }
       response.resume().once('end', order.strike)
     })
+  }
+
+  const server = createServer((incoming, answer) => {
+    pass(incoming, answer).catch(() => answer.destroy())
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
