@@ -47,9 +47,9 @@ async function setUp() {
   return { ...copy, run, gate, answers: parts.answers, redis, registry }
 }
 
-function idOf(pipeline: string, offset: number): RequestId {
-  const now = Date.now()
-  return { pipeline, dayMs: now - (now % DAY_MS), partition: LANE, offset }
+/** Of an event that was written at that time. */
+function idOf(pipeline: string, offset: number, writtenAt: number): RequestId {
+  return { pipeline, dayMs: writtenAt - (writtenAt % DAY_MS), partition: LANE, offset }
 }
 
 async function forget(
@@ -78,7 +78,8 @@ test('an event is pending, then answered to whoever waits, from Redis, and from 
     value: type.encode(schemaId, { ...(order as object), order_id: id, amount: 20, ...change }),
     headers: { 'millrace-tenant': 'shop' },
   })
-  const at = (offset: number): RequestId => idOf(name, offset)
+  const writtenAt = Date.now()
+  const at = (offset: number): RequestId => idOf(name, offset, writtenAt)
   const broken: RawRecord = { ...record('d'), value: Buffer.from('no order') }
 
   await writeRawRecords(env, event.topic, [record('a'), record('b', { amount: -1 }), record('a'), broken])
@@ -182,7 +183,7 @@ test('a prediction is told alike from its Avro in Redis and from its row in Clic
       await eventually(async () => {
         const [[value]] = (await redis.getMany([[answerKey(name, coordinatesText(LANE, offset))]])) as [[Buffer | null]]
         expect(value).not.toBeNull()
-        return sent(await answers.find(idOf(name, offset), 'shop'))
+        return sent(await answers.find(idOf(name, offset, now), 'shop'))
       }, DEADLINE),
     )
   }
@@ -192,11 +193,11 @@ test('a prediction is told alike from its Avro in Redis and from its row in Clic
   await forget(redis, name, offsets, [])
   for (const offset of offsets) {
     await eventually(
-      async () => expect(sent(await answers.find(idOf(name, offset), 'shop'))).toEqual(told[offset]),
+      async () => expect(sent(await answers.find(idOf(name, offset, now), 'shop'))).toEqual(told[offset]),
       DEADLINE,
     )
   }
-  expect(await answers.find(idOf(name, 90), 'shop')).toEqual({ state: 'unknown' })
+  expect(await answers.find(idOf(name, 90, now), 'shop')).toEqual({ state: 'unknown' })
 })
 
 /** JSON knows no -0. */
