@@ -10,26 +10,19 @@ export interface ModelUses {
 
 type MessageKind = 'model' | 'graph' | 'node' | 'attribute' | 'tensor' | 'sparse' | 'function' | 'training'
 
-/** Messages within messages of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, by field number. */
-const CHILDREN: Readonly<Record<MessageKind, Readonly<Record<number, MessageKind>>>> = {
+/** What is looked at of each message of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, by field number. */
+const FIELDS: Readonly<Record<MessageKind, Readonly<Record<number, MessageKind | 'domain' | 'external'>>>> = {
   model: { 7: 'graph', 20: 'training', 25: 'function' },
   training: { 1: 'graph', 2: 'graph' },
   function: { 7: 'node', 11: 'attribute' },
   graph: { 1: 'node', 5: 'tensor', 15: 'sparse' },
-  node: { 5: 'attribute' },
+  node: { 5: 'attribute', 7: 'domain' },
   attribute: { 5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse' },
   sparse: { 1: 'tensor', 2: 'tensor' },
-  tensor: {},
+  tensor: { 13: 'external' },
 }
-const NODE_DOMAIN = 7
-const TENSOR_EXTERNAL = 13
-const OWN: Readonly<Partial<Record<string, number>>> = { node: NODE_DOMAIN, tensor: TENSOR_EXTERNAL }
-/** Fields that are looked at. */
-const WANTED: ReadonlyMap<string, readonly number[]> = new Map(
-  Object.entries(CHILDREN).map(([kind, children]) => [
-    kind,
-    [...Object.keys(children).map(Number), ...[OWN[kind] ?? []].flat()],
-  ]),
+const NUMBERS: ReadonlyMap<string, readonly number[]> = new Map(
+  Object.entries(FIELDS).map(([kind, fields]) => [kind, Object.keys(fields).map(Number)]),
 )
 /** What protocol buffers' own readers refuse, too. */
 const DEEPEST = 100
@@ -41,17 +34,17 @@ export function modelUses(model: Buffer): ModelUses {
 
   function walk(kind: MessageKind, message: Buffer, depth: number): void {
     if (depth > DEEPEST) throw new RangeError('it is nested too deeply')
-    const children = CHILDREN[kind]
+    const fields = FIELDS[kind]
     let domain = ''
     readFields(
       message,
       (field, value) => {
-        const child = children[field]
-        if (child !== undefined) walk(child, bytesOf(value), depth + 1)
-        else if (field === NODE_DOMAIN) domain = textOf(value)
-        else entry(bytesOf(value))
+        const what = fields[field] as (typeof fields)[number]
+        if (what === 'domain') domain = textOf(value)
+        else if (what === 'external') entry(bytesOf(value))
+        else walk(what, bytesOf(value), depth + 1)
       },
-      WANTED.get(kind),
+      NUMBERS.get(kind),
     )
     if (kind === 'node') domains.add(domain)
   }
