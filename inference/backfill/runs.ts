@@ -1,6 +1,6 @@
 import type { ClickHouseClient } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
-import { keptDaysOf } from '../../schemas/clickhouse/retention.ts'
+import { readKeptDays } from '../../schemas/clickhouse/retention.ts'
 
 /** What a run scores, by what; times epoch ms, `from` inclusive, `to` not. */
 export interface BackfillRun {
@@ -67,10 +67,7 @@ ORDER BY pipeline`,
  * nor be compared.
  */
 export async function requireRows(client: Client, { run, startedAt }: KnownRun, now: number): Promise<void> {
-  const [table] = await client.rows<{ readonly engine: string }>(
-    "SELECT engine_full AS engine FROM system.tables WHERE database = currentDatabase() AND name = 'backfill_predictions'",
-  )
-  const days = keptDaysOf(table?.engine ?? '') ?? null
+  const days = (await readKeptDays(client, 'backfill_predictions')) ?? null
   if (days === null || now - startedAt < days * DAY_MS) return
   const began = new Date(startedAt).toISOString().slice(0, 10)
   throw fatal(

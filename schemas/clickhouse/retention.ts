@@ -74,6 +74,18 @@ export function retentionStatements(
 
 const timeOf = (table: RetainedTable): string => (table === 'backfill_predictions' ? 'scored_at' : 'written_at')
 
+/** As `keptDaysOf`, of a table of the client's database; null also when it is not there. */
+export async function readKeptDays(
+  client: { rows<T>(sql: string, parameters: Readonly<Record<string, unknown>>): Promise<readonly T[]> },
+  table: RetainedTable,
+): Promise<number | null | undefined> {
+  const [found] = await client.rows<{ readonly engine: string }>(
+    'SELECT engine_full AS engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
+    { table },
+  )
+  return keptDaysOf(found?.engine ?? '')
+}
+
 /** From `system.tables.engine_full`; undefined = a rule that somebody else made. */
 export function keptDaysOf(engine: string): number | null | undefined {
   if (!/\bTTL\b/.test(engine)) return null

@@ -10,7 +10,7 @@ import { onCluster } from '../../schemas/clickhouse/cluster.ts'
 import { driftViews } from '../../schemas/clickhouse/drift-views.ts'
 import { HISTORY, migrate, readMigrations } from '../../schemas/clickhouse/migrate.ts'
 import { pipelineViews } from '../../schemas/clickhouse/pipeline-views.ts'
-import { keptDaysOf, type Retention, retentionStatements } from '../../schemas/clickhouse/retention.ts'
+import { type Retention, readKeptDays, retentionStatements } from '../../schemas/clickhouse/retention.ts'
 import { sqlName } from '../../schemas/clickhouse/sql-text.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
@@ -102,11 +102,7 @@ async function retain(
 ): Promise<readonly string[]> {
   const kept: string[] = []
   for (const retention of keep) {
-    const [table] = await clickhouse.rows<{ engine: string }>(
-      'SELECT engine_full AS engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
-      { table: retention.table },
-    )
-    const statements = retentionStatements(retention, keptDaysOf(table?.engine ?? ''))
+    const statements = retentionStatements(retention, await readKeptDays(clickhouse, retention.table))
     for (const sql of statements) await clickhouse.command(dialect(sql))
     if (statements.length > 0) kept.push(retention.table)
   }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Readable, type Writable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
+import { sqlName } from '../../../schemas/clickhouse/sql-text.ts'
 import { fatal, MillraceError, rejected, retryable } from '../errors.ts'
 import { answerFate, UNKNOWN_DATABASE, UNKNOWN_TABLE } from './error-fates.ts'
 
@@ -153,7 +154,7 @@ export function createClickHouse(config: ClickHouseConfig): ClickHouseClient {
   ): Promise<void> {
     await call(`insert into ${table}`, async (abort_signal) => {
       const { stream } = await client.exec({
-        query: `INSERT INTO ${table} (${columns.map(quoted).join(', ')}) FORMAT ${format}`,
+        query: `INSERT INTO ${table} (${columns.map(sqlName).join(', ')}) FORMAT ${format}`,
         values: file,
         query_id: randomUUID(),
         abort_signal,
@@ -206,10 +207,6 @@ export function jsonRow(row: object): string {
 function jsonValue(value: unknown): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value)
   return Array.isArray(value) ? value.map(jsonValue) : value
-}
-
-function quoted(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
 }
 
 /** Of what somebody must mend, what callers tell apart. */

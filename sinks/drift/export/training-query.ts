@@ -1,5 +1,5 @@
 import { IS_LABEL } from '../../../schemas/clickhouse/label-kinds.ts'
-import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
+import { sqlName, sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { CompiledPipeline } from '../../../schemas/pipeline/compiled.ts'
 import { eventsOfSql } from '../quality/events-of.ts'
 
@@ -51,8 +51,8 @@ export function featureColumns({ features }: Pick<CompiledPipeline, 'features'>)
 export function trainingSql(pipeline: CompiledPipeline, window: TrainingWindow): string {
   const names = featureColumns(pipeline)
   const columns = [
-    ...COLUMNS.map(([name, sql]) => `${sql} AS ${quoted(name)}`),
-    ...names.map((name, index) => `p.features[${index + 1}] AS ${quoted(name)}`),
+    ...COLUMNS.map(([name, sql]) => `${sql} AS ${sqlName(name)}`),
+    ...names.map((name, index) => `p.features[${index + 1}] AS ${sqlName(name)}`),
   ]
   const answered = `${answeredSql(pipeline, window)} AND feature_set = ${sqlText(pipeline.featureSet.digest)}`
   const own = `pipeline = ${sqlText(pipeline.name)}`
@@ -87,8 +87,4 @@ function answeredSql({ name }: CompiledPipeline, { from, to }: TrainingWindow): 
 
 function timeSql(epochMs: number): string {
   return `fromUnixTimestamp64Milli(toInt64(${epochMs}), 'UTC')`
-}
-
-function quoted(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
 }

@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises'
 import path from 'node:path'
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { fatal } from '../../../infra/runtime/errors.ts'
-import { sqlText } from '../../../schemas/clickhouse/sql-text.ts'
+import { sqlName, sqlText } from '../../../schemas/clickhouse/sql-text.ts'
 import type { CompiledFeature } from '../../../schemas/pipeline/compiled.ts'
 import { avroFieldTypes } from './avro-header.ts'
 import { type ReferenceRows, withScratchTable } from './reference-rows.ts'
@@ -77,14 +77,14 @@ export async function copyFile(
   const of = (name: string | null): (typeof columns)[number] | undefined => columns.find((each) => each.name === name)
   const ddl = columns.map(({ name, type }) => {
     const stored = name === time ? `DateTime64(3, 'UTC')` : type === 'text' ? 'String' : 'Float64'
-    return `${quoted(name)} Nullable(${stored})`
+    return `${sqlName(name)} Nullable(${stored})`
   })
   return await withScratchTable(clickhouse, ddl.join(', '), async (raw) => {
     await clickhouse.insertFile(raw, names, format, createReadStream(file))
     const values = features.map((feature) => featureSql(feature, of(feature.name)?.type ?? 'number'))
-    const number = (name: string | null): string => (name === null ? 'nan' : `ifNull(${quoted(name)}, nan)`)
-    const text = segment === null ? `''` : `ifNull(toString(${quoted(segment)}), '')`
-    const at = time === null ? 'nan' : `ifNull(toFloat64(toUnixTimestamp64Milli(${quoted(time)})), nan)`
+    const number = (name: string | null): string => (name === null ? 'nan' : `ifNull(${sqlName(name)}, nan)`)
+    const text = segment === null ? `''` : `ifNull(toString(${sqlName(segment)}), '')`
+    const at = time === null ? 'nan' : `ifNull(toFloat64(toUnixTimestamp64Milli(${sqlName(time)})), nan)`
     await clickhouse.command(
       `INSERT INTO ${table} (features, score, label, segment, at)
        SELECT [${values.join(', ')}], toFloat32(${number(score)}), ${number(label)}, ${text}, ${at} FROM ${raw}`,
@@ -94,7 +94,7 @@ export async function copyFile(
 }
 
 function featureSql(feature: CompiledFeature, type: 'text' | 'number'): string {
-  const column = quoted(feature.name)
+  const column = sqlName(feature.name)
   const missing = float32(feature.missing)
   if (type === 'number') return `if(isNaN(ifNull(${column}, nan)), ${missing}, toFloat32(ifNull(${column}, nan)))`
   const [values, unseen] = feature.kind === 'category' ? [feature.values, feature.unseen] : [[], Number.NaN]
@@ -106,8 +106,4 @@ function featureSql(feature: CompiledFeature, type: 'text' | 'number'): string {
 
 function float32(value: number): string {
   return Number.isNaN(value) ? 'toFloat32(nan)' : `toFloat32(${value})`
-}
-
-function quoted(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
 }

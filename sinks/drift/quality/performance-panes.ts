@@ -1,4 +1,5 @@
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
+import { IS_LABEL } from '../../../schemas/clickhouse/label-kinds.ts'
 import { sqlText, sqlTime } from '../../../schemas/clickhouse/sql-text.ts'
 import { inPanesSql, paneSql } from '../panes/pane-time.ts'
 import type { PanePortion } from '../panes/portions.ts'
@@ -77,7 +78,7 @@ function outcomesSql({ pipeline, paneMs, threshold }: PaneSettings, panes: reado
     (
       SELECT toString(p.model) AS model, toString(p.model_version) AS model_version, toString(p.role) AS role, p.start AS start,
         toString(p.segment) AS segment_,
-        if(l.kind IN ('boolean', 'number', 'class'), l.kind, '') AS kind,
+        l.kind AS kind,
         kind IN ('boolean', 'class') AS isTrueOrNot,
         multiIf(kind = 'class', toFloat64(ifNull(p.label, '') = l.class), kind = 'boolean', toFloat64(l.value >= 0.5), l.value) AS truth,
         toFloat64(p.score) AS score_,
@@ -94,7 +95,7 @@ function outcomesSql({ pipeline, paneMs, threshold }: PaneSettings, panes: reado
       LEFT JOIN
       (
         SELECT ${EVENT_KEY} AS event, toString(kind) AS kind, value, toString(class) AS class, label_time
-        FROM labels FINAL WHERE ${own} AND ${eventsOfSql(`predictions WHERE ${inPanes}`, rows)}
+        FROM labels FINAL WHERE ${own} AND ${IS_LABEL} AND ${eventsOfSql(`predictions WHERE ${inPanes}`, rows)}
       ) AS l ON l.event = p.event
     )
     GROUP BY model, model_version, role, segment_, start, lag_hours, kind
