@@ -8,12 +8,12 @@ import { createQuarantine, type Quarantine } from './quarantine.ts'
 import type { Provider } from './run-rows.ts'
 
 /**
- * The executors of this process: one in it, started when it is first asked for, and a child for each version that runs in one,
+ * The executors of this process: one in it for each provider, started when it is first asked for, and a child for each version that runs in one,
  * so that a version that is loaded, hangs or crashes takes nothing from those beside it.
  */
 export interface Executors {
-  /** The one in this process, for the CPU. */
-  inline(): Executor
+  /** The one in this process for that provider. */
+  inline(provider: Provider): Executor
   /** For one model: it is ended with it, or when it is refused. */
   child(purpose: ExecutorPurpose, provider: Provider, version: string): Executor
   quarantine(provider: Provider): Quarantine
@@ -39,7 +39,7 @@ export function createExecutors(options: ExecutorsOptions): Executors {
   const { logger, memoryLimitBytes } = options
   const profiles = new Map<string, ModelProfile>()
   const children = new Set<Executor>()
-  let inline: Executor | null = null
+  const inline = new Map<Provider, Executor>()
   const quarantines = new Map<Provider, Quarantine>()
 
   /** 0 = not known. */
@@ -71,9 +71,12 @@ export function createExecutors(options: ExecutorsOptions): Executors {
   }
 
   return {
-    inline() {
-      inline ??= createInlineExecutor({ provider: 'cpu' })
-      return inline
+    inline(provider) {
+      const known = inline.get(provider)
+      if (known !== undefined) return known
+      const executor = createInlineExecutor({ provider })
+      inline.set(provider, executor)
+      return executor
     },
     child: (purpose, provider, version) =>
       ofOneModel(
@@ -105,8 +108,7 @@ export function createExecutors(options: ExecutorsOptions): Executors {
     },
     learn: ({ folder }, profile) => void profiles.set(`${profile.provider} ${folder}`, profile),
     async close() {
-      const hosts = [...children, ...quarantines.values()]
-      await Promise.all([...hosts, ...(inline === null ? [] : [inline])].map((each) => each.close()))
+      await Promise.all([...children, ...quarantines.values(), ...inline.values()].map((each) => each.close()))
     },
   }
 }

@@ -41,7 +41,7 @@ export async function placeModel(
     chooseExecutor({ mode, provider, isProven, longestRunMs: profile && longestRunMs(profile, settings) })
   let executor =
     (isProven && known === null) || hostOf(known) === 'inline'
-      ? executors.inline()
+      ? executors.inline(provider)
       : executors.child(purpose, provider, manifest.version)
   let model = await executor.prepare(manifest)
   const { profile, isShapeKnown } =

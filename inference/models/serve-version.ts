@@ -26,6 +26,7 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
   const width = manifest.input.features.length
   const outputWidth = manifest.output.width
   const placed = await placeAll(facts, deps)
+  // all of them are in this process, or none: `auto` puts a GPU and the CPU beside it in children
   const [first] = placed as [PlacedModel, ...PlacedModel[]]
   const isInline = first.executor.kind === 'inline'
   const slots = Math.max(...placed.map(({ executor }) => executor.depth))
@@ -85,7 +86,8 @@ function runsOf(
   outputWidth: number,
 ): RunRows {
   const runs = new Map(
-    placed.map(({ executor, model, profile: { provider, fixedUs, rowUs } }) => {
+    placed.map(({ executor, model, profile: { fixedUs, rowUs } }) => {
+      const { provider } = executor
       const quarantine = executor.kind === 'inline' ? null : executors.quarantine(provider)
       const expectedMs = (rows: number): number => (fixedUs + rowUs * rows) / 1_000
       const buckets = provider === 'cuda' ? bucketsBelow(settings.maxRows) : []

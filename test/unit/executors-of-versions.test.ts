@@ -41,7 +41,8 @@ test('the child of a version that is refused is ended', async () => {
   expect(childPid).toThrow('there are 0 children')
 })
 
-test('versions in this process share its executor', () => {
+test('versions in this process share its executor, one for each provider', () => {
   const executors = executorsInTest()
-  expect(executors.inline()).toBe(executors.inline())
+  expect(executors.inline('cpu')).toBe(executors.inline('cpu'))
+  expect(executors.inline('cuda')).toMatchObject({ kind: 'inline', provider: 'cuda' })
 })

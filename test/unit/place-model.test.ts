@@ -56,7 +56,10 @@ test.each<[RunFault, string, string]>([
     retire: async () => void retired++,
   }
   const executors = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
-  const inline: Executors = { ...executors, inline: () => ({ ...executors.inline(), prepare: async () => model }) }
+  const inline: Executors = {
+    ...executors,
+    inline: (provider) => ({ ...executors.inline(provider), prepare: async () => model }),
+  }
   await expect(place(manifest, { executors: inline })).rejects.toMatchObject({ code, fate })
   expect(retired).toBe(1)
 })
