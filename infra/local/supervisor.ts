@@ -117,14 +117,16 @@ function supervise(spec: ProcessSpec, options: SupervisorOptions, guard: Guard):
     child = started
     if (started.pid !== undefined) guard.watch(started.pid, spec.role ?? 'stage')
     follow(started, log)
-    const healthy = setTimeout(() => {
-      state = 'running'
-      failuresInARow = 0
-    }, options.healthyAfterMs)
+    started.once('spawn', () => {
+      const healthy = setTimeout(() => {
+        state = 'running'
+        failuresInARow = 0
+      }, options.healthyAfterMs)
+      started.once('exit', () => clearTimeout(healthy))
+    })
 
     gone = new Promise((resolve) => {
       const ended = (code: number | null, ranMs: number): void => {
-        clearTimeout(healthy)
         log.end()
         child = null
         onEnd(code, ranMs)
@@ -136,7 +138,6 @@ function supervise(spec: ProcessSpec, options: SupervisorOptions, guard: Guard):
       })
       started.once('exit', (code) => {
         const ranMs = performance.now() - startedAt
-        clearTimeout(healthy)
         signalGroup(started, 'SIGKILL') // what it had started itself
         if (started.pid !== undefined) guard.forget(started.pid)
         // it has ended once its last words are read; who left its group and holds its output delays that no longer than a stop
