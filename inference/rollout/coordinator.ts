@@ -10,8 +10,8 @@ import type { RolloutRequest } from './rollout-state.ts'
 export interface CoordinatorDeps {
   readonly model: string
   readonly control: ControlLog
-  /** Names of the processes that are in the group now. */
-  members(): Promise<readonly string[]>
+  /** The processes that serve the model now, of every pipeline that uses it, each with its group. */
+  members(): Promise<ReadonlyMap<string, string>>
   /** Highest epoch that each process has reported, of those that have reported since the proposal was first looked at. */
   readyEpochs(): Promise<ReadonlyMap<string, number>>
   /**
@@ -23,31 +23,33 @@ export interface CoordinatorDeps {
   readonly logger: Logger
   /** Names this process in the log. */
   readonly instance: string
+  /** The group that it is in, or joins. */
+  readonly group: string
 }
 
 /**
- * Decides on the proposal that waits, if one does. Any process may, several may at once: the log arbitrates. Rejects only with what
- * is not understood; what another look may find otherwise is left to it.
+ * Decides on the proposal that waits, if one does. Any process may, of any pipeline, several may at once: all ask the same members,
+ * and the log arbitrates. Rejects only with what is not understood; what another look may find otherwise is left to it.
  *
- * One that waits for an active plan decides on its own vote while the group is empty: when nobody can load that plan, nobody is ever
- * in it, and only another plan helps.
+ * One that waits for an active plan decides on its own vote while there is no member at all: when nobody can load that plan, nobody
+ * ever joins, and only another plan helps.
  */
 export function createCoordinator(deps: CoordinatorDeps): () => Promise<void> {
-  const { model, control, clock, logger, instance } = deps
+  const { model, control, clock, logger, instance, group } = deps
   return async () => {
     const { entry } = readRollout(control, model)
     const proposed = entry?.proposed ?? null
     if (proposed === null) return
     try {
       const [joined, own] = [await deps.members(), deps.waiting()]
-      if (own !== null && joined.length > 0) return
-      const members = own === null ? joined : [instance]
+      if (own !== null && joined.size > 0) return
+      const members = own === null ? joined : new Map([[instance, group]])
       const ready = own === null ? await deps.readyEpochs() : new Map([[instance, own]])
       const request = judgeProposal(proposed, members, ready, clock.now())
       if (request === null) return
-      const reason = request.to === 'activate' ? `all ${members.length} members are ready` : 'not ready by the deadline'
+      const reason = request.to === 'activate' ? `${everyone(members)} are ready` : 'not ready by the deadline'
       await changeRollout(control, model, { actor: instance, reason }, () => request)
-      logger.info({ model, epoch: proposed.plan.epoch, to: request.to, members: members.length }, 'rollout decided')
+      logger.info({ model, epoch: proposed.plan.epoch, to: request.to, members: members.size }, 'rollout decided')
     } catch (error) {
       // it was decided by another process, or brokers are away
       if (fateOf(error) === 'crash') throw error
@@ -56,16 +58,23 @@ export function createCoordinator(deps: CoordinatorDeps): () => Promise<void> {
   }
 }
 
-/** Null = it goes on waiting. A group without a member decides nothing before the deadline. */
+function everyone(members: ReadonlyMap<string, string>): string {
+  const groups = new Set(members.values()).size
+  return groups > 1 ? `all ${members.size} members of ${groups} groups` : `all ${members.size} members`
+}
+
+/** Null = it goes on waiting. Where there is no member nothing is decided before the deadline. */
 export function judgeProposal(
   { plan, deadline }: NonNullable<RolloutEntry['proposed']>,
-  members: readonly string[],
+  members: ReadonlyMap<string, string>,
   readyEpochs: ReadonlyMap<string, number>,
   now: number,
 ): (RolloutRequest & { readonly to: 'activate' | 'stall' }) | null {
   const { epoch } = plan
-  const notReady = members.filter((member) => (readyEpochs.get(member) ?? -1) < epoch)
-  if (members.length > 0 && notReady.length === 0) return { to: 'activate', epoch }
+  const late = [...members].filter(([member]) => (readyEpochs.get(member) ?? -1) < epoch)
+  if (members.size > 0 && late.length === 0) return { to: 'activate', epoch }
   if (now < deadline) return null
-  return { to: 'stall', epoch, evidence: { members: members.length, notReady } }
+  const notReady = late.map(([member]) => member)
+  const groups = [...new Set(late.map(([, group]) => group))]
+  return { to: 'stall', epoch, evidence: { members: members.size, notReady, groups } }
 }

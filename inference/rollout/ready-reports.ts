@@ -10,7 +10,10 @@ import { STAGE_METRICS_TOPIC } from '../../schemas/topics.ts'
 export interface ReadyReports {
   /** Says it of this process. What cannot be written is logged: it is said again. */
   say(readyEpoch: number): Promise<void>
-  /** Highest epoch by instance, of the reports since the first call after `forget`; this reads what came since the last call. */
+  /**
+   * Highest epoch by instance, of the reports of all pipelines since the first call after `forget`; this reads what came since the
+   * last call.
+   */
   read(): Promise<ReadonlyMap<string, number>>
   forget(): void
 }
@@ -72,7 +75,7 @@ export async function createReadyReports(context: StageContext): Promise<ReadyRe
         for (const value of values) {
           const decoded = reader.decode(value)
           // what cannot be read is said again, or comes from somebody else
-          if (!decoded.ok || decoded.record.pipeline !== pipeline.name) continue
+          if (!decoded.ok || decoded.record.ready_epoch < 0) continue
           const { instance: from, ready_epoch: epoch } = decoded.record
           epochs.set(from, Math.max(epoch, epochs.get(from) ?? -1))
         }

@@ -12,12 +12,13 @@ import { createRoutes, type RolloutRoutes } from './create-routes.ts'
 import { createFailedVersions, type FailedVersions } from './failed-versions.ts'
 import { createGuards, type GuardObserver, type Guards, type Violation } from './guards.ts'
 import { createReadyReports, type ReadyReports } from './ready-reports.ts'
+import { pipelinesOf, registerPipeline, scoringMembers } from './scoring-groups.ts'
 import { createVersionCatalogue, type VersionCatalogue } from './version-catalogue.ts'
 
 export interface RolloutOptions {
-  /** Consumer group whose members score with the model. */
+  /** Consumer group of this process. */
   readonly group: string
-  /** True in the member that decides on proposals: the one that owns the lowest partition. Null before this process has joined. */
+  /** True in the member of the group that decides on proposals: the one that owns the lowest partition. Null before this process has joined. */
   isCoordinator(): boolean | null
   /** Makes the cache of versions; it opens them by the ids of the catalogue, or as shadows by `shadowId`. */
   openCache(catalogue: VersionCatalogue): Promise<Started<VersionCache>>
@@ -47,6 +48,8 @@ export async function startRollout(context: StageContext, options: RolloutOption
   const model = pipeline.model.name
   const control = await context.start('control log', () => startControlLog(context))
   context.watch({ ended: control.ended, health: { live: () => null, ready: () => control.problem() } })
+  // before it serves: whoever decides from here on asks this pipeline too
+  await once(context, 'pipeline on record', () => registerPipeline(control, pipeline, context.instance))
   const catalogue = createVersionCatalogue({ pipeline, control, clock, logger })
   const cache = await context.start('models', () => options.openCache(catalogue))
   const routes = createRoutes({ model, control, catalogue, cache, clock, logger })
@@ -95,15 +98,15 @@ interface Following {
 
 async function startFollowing(parts: FollowingParts): Promise<Started<Following>> {
   const { context, options, model, control, routes, guards, reports } = parts
-  const { admin, clock, instance, logger, stage } = context
+  const { admin, clock, instance, logger, pipeline } = context
   const stopping = new AbortController()
   let wake = new AbortController()
   let reportedAt = Number.NEGATIVE_INFINITY
   let reported = -1
   const decide = createCoordinator({
-    ...{ model, control, clock, logger, instance },
-    // of the processors' group only those score that are fused
-    members: async () => (await admin.members(options.group)).filter((name) => name.startsWith(`${stage}-`)),
+    ...{ model, control, clock, logger, instance, group: options.group },
+    // of this one in any case: another version of it may say that it uses another model
+    members: () => scoringMembers(admin, new Set([pipeline.name, ...pipelinesOf(control, model)])),
     readyEpochs: () => reports.read(),
     waiting: () => (options.isCoordinator() === null && routes.problem() !== null ? routes.readyEpoch() : null),
   })

@@ -27,7 +27,12 @@ export interface ModelProfile {
   readonly tail: number
 }
 
-/** Which versions of a model serve: kind `rollout`, name `<model>`. */
+/** Which model a pipeline uses: kind `pipeline`, name `<pipeline>`; its processes say it before they serve. */
+export interface PipelineEntry {
+  readonly model: string
+}
+
+/** Which versions of a model serve, to every pipeline that uses it: kind `rollout`, name `<model>`. */
 export interface RolloutEntry {
   /** What happened. */
   readonly step: RolloutStep
@@ -37,7 +42,7 @@ export interface RolloutEntry {
   readonly active: RolloutPlan | null
   /** What a rollback returns to. */
   readonly previous: RolloutPlan | null
-  /** Waits until every member has loaded and warmed its versions; past the deadline (epoch ms) it is `stalled`. */
+  /** Waits until every member of every such pipeline has loaded and warmed its versions; past the deadline (epoch ms) it is `stalled`. */
   readonly proposed: { readonly plan: RolloutPlan; readonly deadline: number } | null
   /** What a guard saw, or who was not ready; null = the step needs none. */
   readonly evidence: Readonly<Record<string, unknown>> | null

@@ -184,7 +184,11 @@ async function stalled(rollout: RolloutRun): Promise<void> {
   const { code, output } = await millrace('promote', `${model}/2`, '--wait', '--deadline', '15s')
   expect({ code, output }).toEqual({ code: 2, output: expect.stringContaining(`${model}/2: stalled`) })
   expect(output).toContain(instance)
-  expect((await decided('stalled', since)).evidence).toEqual({ members: 2, notReady: [instance] })
+  expect((await decided('stalled', since)).evidence).toEqual({
+    members: 2,
+    notReady: [instance],
+    groups: [`${run.pipeline.name}.inference`],
+  })
   // what processes log comes by another way than what they write
   await eventually(
     () => {

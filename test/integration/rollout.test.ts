@@ -18,7 +18,7 @@ import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { eventually } from '../support/eventually.ts'
 import { lanesOn } from '../support/lanes-on-kafka.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
-import { runPipeline } from '../support/running-pipeline.ts'
+import { type RunningPipeline, runPipeline } from '../support/running-pipeline.ts'
 import { type RunningProcess, spawnNode } from '../support/spawn-process.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
@@ -55,13 +55,12 @@ async function register(control: ControlLog, { model, featureSet }: Registered, 
   await control.append({ kind: 'model', name: `${model.name}/${version}`, basedOn: null, value, ...BY })
 }
 
-/** A pipeline whose model no other test speaks of. */
-async function deploy(): Promise<CompiledPipeline> {
-  const model = uniqueName('model')
+/** A pipeline whose model no other test speaks of, unless it is named. */
+async function deploy(model = uniqueName('model')): Promise<RunningPipeline> {
   const { folder } = copyPipeline(FLIGHTS, (source) => source.replace("name: 'flight-delay'", `name: '${model}'`))
   const file = path.join(folder, 'models/1/manifest.json')
   writeFileSync(file, readFileSync(file, 'utf8').replace('"flight-delay"', `"${model}"`))
-  return (await runPipeline(folder, env, { partitions: 2, start: false })).pipeline
+  return await runPipeline(folder, env, { partitions: 2, start: false })
 }
 
 function member(pipeline: CompiledPipeline, own: Readonly<Record<string, string>> = {}): RunningProcess {
@@ -99,7 +98,7 @@ const inForce = (process: RunningProcess): string | undefined =>
 test('a rollout of two processes: activated, stalled, contested, rolled back by hand and by a guard', {
   timeout: 600_000,
 }, async () => {
-  const pipeline = await deploy()
+  const { pipeline } = await deploy()
   const model = pipeline.model.name
   const control = await controlLog()
   const history: ControlRecord[] = []
@@ -180,6 +179,62 @@ test('a rollout of two processes: activated, stalled, contested, rolled back by 
 
   for (const one of members) one.kill('SIGTERM')
   expect(await Promise.all(members.map(({ exited }) => exited))).toEqual([0, 0, 0])
+})
+
+test('two pipelines with one model: the members of both are asked, and one entry decides for both', {
+  timeout: 600_000,
+}, async () => {
+  const { pipeline: one, admin } = await deploy()
+  const model = one.model.name
+  const { pipeline: other } = await deploy(model)
+  const control = await controlLog()
+  const history: ControlRecord[] = []
+  control.watch((record) => {
+    if (record.kind === 'rollout' && record.name === model) history.push(record)
+  })
+  const steps = () => history.map(({ value }) => (value as RolloutEntry).step)
+  for (const version of ['2', '3']) await register(control, one, version)
+  const first = member(one)
+  const second = member(other, { BROKEN_VERSION: '3', SLOW_VERSION: '2' })
+  const instance = (process: RunningProcess) => said(process, 'stage started')[0]?.instance
+  // they join their groups soon after they have started
+  const joined = ({ name }: CompiledPipeline) => admin.members(`${name}.inference`)
+  await eventually(async () => {
+    const expected = [first, second].map((process) => [instance(process)])
+    expect([await joined(one), await joined(other)]).toEqual(expected)
+  }, SOON)
+
+  // the slower pipeline is waited for, whoever decides
+  const promoted = await command('promote', `${model}/2`, '--wait', '--deadline', '60s')
+  expect(promoted).toMatchObject({ code: 0, output: expect.stringContaining(`${model}/2: activated`) })
+  await eventually(() => expect([first, second].map(inForce)).toEqual(['2', '2']), SOON)
+  expect(history.at(-1)?.reason).toBe('all 2 members of 2 groups are ready')
+  const loaded = said(second, 'version opened').find(({ version }) => version === '2')
+  expect(history.at(-1)?.at).toBeGreaterThanOrEqual(Date.parse(loaded?.time ?? ''))
+
+  // one pipeline cannot load it: the other does not activate it for both, and the entry names the group
+  const stalled = await command('promote', `${model}/3`, '--wait', '--deadline', '10s')
+  expect(stalled.code).toBe(2)
+  await eventually(() => expect(steps()).toEqual(['proposed', 'activated', 'proposed', 'stalled']), SOON)
+  expect(history.at(-1)?.value).toMatchObject({
+    active: { production: '2' },
+    evidence: { members: 2, notReady: [instance(second)], groups: [`${other.name}.inference`] },
+  })
+  expect([first, second].map(inForce)).toEqual(['2', '2'])
+
+  // nobody waits for a pipeline that is not there; when it comes back it is not ready before it has loaded what is in force
+  second.kill('SIGTERM')
+  expect(await second.exited).toBe(0)
+  expect(await command('promote', `${model}/3`, '--wait', '--deadline', '60s')).toMatchObject({ code: 0 })
+  expect(history.at(-1)?.reason).toBe('all 1 members are ready')
+  const back = member(other, { SLOW_VERSION: '3' })
+  await eventually(() => expect(instance(back)).toBeDefined(), SOON)
+  const messages = linesOf(back).map(({ msg }) => msg)
+  expect(messages.indexOf('rollout plan in force')).toBeLessThan(messages.indexOf('stage started'))
+  expect([first, back].map(inForce)).toEqual(['3', '3'])
+
+  for (const process of [first, back]) process.kill('SIGTERM')
+  expect(await Promise.all([first, back].map(({ exited }) => exited))).toEqual([0, 0])
 })
 
 test('a proposal that nobody serves is ended by who waits for it', async () => {

@@ -13,18 +13,28 @@ import { memoryControlLog } from '../support/memory-control-log.ts'
 
 const BY = { actor: 'test', reason: '' }
 const PLAN = { epoch: 3, production: '1', candidate: null, shadow: null, guards: null }
+/** `member@group` each. */
+const inGroups = (...names: readonly string[]): ReadonlyMap<string, string> =>
+  new Map(names.map((name) => [name, name.split('@')[1] ?? 'p.inference']))
 const judge = (members: readonly string[], ready: Readonly<Record<string, number>>, now: number) =>
-  judgeProposal({ plan: PLAN, deadline: 100 }, members, new Map(Object.entries(ready)), now)
+  judgeProposal({ plan: PLAN, deadline: 100 }, inGroups(...members), new Map(Object.entries(ready)), now)
 
 test('activated once every member has loaded it, whatever the time; stalled past the deadline, with names', () => {
   expect(judge(['a', 'b'], { a: 3, b: 2 }, 99)).toBe(null)
   expect(judge(['a', 'b'], { a: 3 }, 99)).toBe(null)
   expect(judge(['a', 'b'], { a: 3, b: 4, c: 1 }, 99)).toEqual({ to: 'activate', epoch: 3 })
   expect(judge(['a', 'b'], { a: 3, b: 3 }, 200)).toEqual({ to: 'activate', epoch: 3 })
-  const evidence = { members: 2, notReady: ['b'] }
+  const evidence = { members: 2, notReady: ['b'], groups: ['p.inference'] }
   expect(judge(['a', 'b'], { a: 3, b: 2 }, 100)).toEqual({ to: 'stall', epoch: 3, evidence })
   expect(judge([], {}, 99)).toBe(null)
   expect(judge([], {}, 100)).toMatchObject({ to: 'stall' })
+})
+
+test('a group that is not ready holds up all others, and is named', () => {
+  const members = ['a@one', 'b@two', 'c@two', 'd@three']
+  expect(judge(members, { 'a@one': 3, 'b@two': 3, 'd@three': 3 }, 99)).toBe(null)
+  const evidence = { members: 4, notReady: ['b@two', 'c@two'], groups: ['two'] }
+  expect(judge(members, { 'a@one': 3, 'd@three': 3 }, 100)).toEqual({ to: 'stall', epoch: 3, evidence })
 })
 
 const proposal = (control: ControlLog, version: string, now = 0) => {
@@ -37,32 +47,33 @@ test('two that decide at once: one entry', async () => {
   const clock = manualClock(0)
   await proposal(control, '1')
   const deps = { model: 'm', control, clock, logger: silentLogger }
-  const members = async () => ['a', 'b']
-  const readyEpochs = async () => new Map([...(await members())].map((name) => [name, 1]))
-  const both = ['a', 'b'].map((instance) =>
-    createCoordinator({ ...deps, members, readyEpochs, instance, waiting: () => null }),
+  const members = async () => inGroups('a@one', 'b@two')
+  const readyEpochs = async () => new Map([...(await members())].map(([name]) => [name, 1]))
+  const both = [...(await members())].map(([instance, group]) =>
+    createCoordinator({ ...deps, members, readyEpochs, instance, group, waiting: () => null }),
   )
   await Promise.all(both.map((decide) => decide()))
   expect(control.revision).toBe(2)
+  expect(control.latest('rollout', 'm')?.reason).toBe('all 2 members of 2 groups are ready')
   expect(readRollout(control, 'm').entry).toMatchObject({ step: 'activated', active: { production: '1' } })
 })
 
-test('one that waits for an active plan decides alone, on what it has loaded, while nobody is in the group', async () => {
+test('one that waits for an active plan decides alone, on what it has loaded, while nobody is in any group', async () => {
   const control = memoryControlLog()
   const clock = manualClock(0)
   const readyEpochs = async () => new Map<string, number>()
-  let [joined, own]: [readonly string[], number | null] = [['other'], 1]
+  let [joined, own]: [ReadonlyMap<string, string>, number | null] = [inGroups('other@two'), 1]
   const decide = createCoordinator({
-    ...{ model: 'm', control, clock, logger: silentLogger, instance: 'a', readyEpochs },
+    ...{ model: 'm', control, clock, logger: silentLogger, instance: 'a', group: 'one', readyEpochs },
     members: async () => joined,
     waiting: () => own,
   })
   const step = () => readRollout(control, 'm').entry?.step
   await proposal(control, '1')
-  // the others decide
+  // the others decide, also those of another pipeline
   await decide()
   expect(step()).toBe('proposed')
-  ;[joined, own] = [[], 0]
+  ;[joined, own] = [inGroups(), 0]
   await decide()
   expect(step()).toBe('proposed')
   own = 1
@@ -71,7 +82,11 @@ test('one that waits for an active plan decides alone, on what it has loaded, wh
   await proposal(control, '2')
   clock.advance(1_000)
   await decide()
-  expect(readRollout(control, 'm').entry?.evidence).toEqual({ members: 1, notReady: ['a'] })
+  expect(readRollout(control, 'm').entry?.evidence).toEqual({
+    members: 1,
+    notReady: ['a'],
+    groups: ['one'],
+  })
 })
 
 test('two promotes at once: one is told of the conflict', async () => {
@@ -106,8 +121,8 @@ test('what is in force, as text', async () => {
   const control = memoryControlLog()
   expect(standing(control, 'm')).toBe('m: nothing was ever promoted')
   const decide = createCoordinator({
-    ...{ model: 'm', control, clock: manualClock(0), logger: silentLogger, instance: 'a' },
-    members: async () => ['a'],
+    ...{ model: 'm', control, clock: manualClock(0), logger: silentLogger, instance: 'a', group: 'one' },
+    members: async () => inGroups('a'),
     readyEpochs: async () => new Map([['a', 99]]),
     waiting: () => null,
   })
