@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import { rename, rm, writeFile } from 'node:fs/promises'
 import { type ClickHouseClient, createClickHouse } from '../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { CONNECTIONS, clickHouseConfig, readConfig } from '../../infra/runtime/config.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
+import { digestOfFile } from '../../schemas/file-digest.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { loadPipeline } from '../../schemas/pipeline/load.ts'
 import { parquetRows } from '../drift/export/parquet-rows.ts'
@@ -84,12 +84,7 @@ async function describe(
   file: string,
   query: string,
 ): Promise<ExportManifest> {
-  const hash = createHash('sha256')
-  let bytes = 0
-  for await (const chunk of createReadStream(file)) {
-    hash.update(chunk as Buffer)
-    bytes += (chunk as Buffer).length
-  }
+  const { sha256, size } = await digestOfFile(file)
   const [others] = await clickhouse.rows<{ rows: number }>(otherFeatureSetsSql(pipeline, window))
   const versions = await clickhouse.rows<{ model_version: string }>(
     `SELECT DISTINCT model_version FROM (${query}) ORDER BY model_version`,
@@ -103,8 +98,8 @@ async function describe(
     knownAt: isoTime(window.knownAt),
     labelled: window.labelled,
     rows: await parquetRows(file),
-    bytes,
-    sha256: hash.digest('hex'),
+    bytes: size,
+    sha256,
     featureSet: pipeline.featureSet.digest,
     features: pipeline.features.map((feature, index) => ({
       name: feature.name,

@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { describeError, fatal, MillraceError, retryable } from '../../../infra/runtime/errors.ts'
-import { contentOf, digestOfFile, syncDirectory, writeDigested } from './hashed-file.ts'
+import { contentOf, digestOfFile } from '../../../schemas/file-digest.ts'
 import type { ModelStore } from './model-store.ts'
+import { syncDirectory, writeDigested } from './written-file.ts'
 
 /**
  * A directory, perhaps a mounted one: `<two first digits>/<digest>`. A file gets its name once it is whole and on disk, by a

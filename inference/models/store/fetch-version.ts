@@ -3,10 +3,11 @@ import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { fatal, retryable } from '../../../infra/runtime/errors.ts'
+import { digestOfFile } from '../../../schemas/file-digest.ts'
 import { isSha256, type ModelManifest, readModelManifest, verifyModelFile } from '../../../schemas/pipeline/manifest.ts'
 import { PipelineError } from '../../../schemas/pipeline/problems.ts'
-import { digestOfFile, syncDirectory } from './hashed-file.ts'
 import type { ModelStore } from './model-store.ts'
+import { syncDirectory } from './written-file.ts'
 
 const MANIFEST = 'manifest.json'
 
@@ -43,6 +44,7 @@ export async function fetchVersion(store: ModelStore, cacheDir: string, digest: 
 
 async function keptOrFetched(store: ModelStore, target: string, digest: string): Promise<ModelManifest> {
   if (existsSync(target)) {
+    // what is damaged is found here, where it can be fetched anew; whoever loads the model verifies the bytes that it loads
     const kept = await verifiedVersion(target, digest)
     if (kept !== null) return kept
     await rm(target, { recursive: true, force: true })

@@ -8,8 +8,9 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import { describeError, fatal, MillraceError, retryable } from '../../../infra/runtime/errors.ts'
-import { digestOfFile, type FileDigest, writeDigested } from './hashed-file.ts'
+import { digestOfFile, type FileDigest } from '../../../schemas/file-digest.ts'
 import type { ModelStore } from './model-store.ts'
+import { writeDigested } from './written-file.ts'
 
 export interface S3Place {
   readonly bucket: string

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import type { ClickHouseClient } from '../../../infra/runtime/clickhouse/clickhouse-client.ts'
 import { fatal } from '../../../infra/runtime/errors.ts'
 import { sqlName, sqlText } from '../../../schemas/clickhouse/sql-text.ts'
+import { digestOfFile } from '../../../schemas/file-digest.ts'
 import type { CompiledFeature } from '../../../schemas/pipeline/compiled.ts'
 import { avroFieldTypes } from './avro-header.ts'
 import { type ReferenceRows, withScratchTable } from './reference-rows.ts'
@@ -46,9 +46,8 @@ export async function formatOf(file: string): Promise<FileFormat> {
 
 /** As a profile names it. */
 export async function sourceOf(file: string): Promise<{ kind: 'file'; name: string; sha256: string }> {
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
-  return { kind: 'file', name: path.basename(file), sha256: hash.digest('hex') }
+  const { sha256 } = await digestOfFile(file)
+  return { kind: 'file', name: path.basename(file), sha256 }
 }
 
 /**
