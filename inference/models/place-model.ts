@@ -36,18 +36,20 @@ export async function placeModel(
 ): Promise<PlacedModel> {
   const known = profiles.find((profile) => profile.provider === provider) ?? null
   const mode = purpose === 'shadow' ? 'process' : settings.executor
-  const isProven = mode === 'auto' && provider === 'cpu' && !providers.includes('cuda') && (await mayStay(manifest))
-  const hostOf = (profile: ModelProfile | null): Executor['kind'] =>
+  const hostOf = (profile: ModelProfile | null, isProven: boolean): Executor['kind'] =>
     chooseExecutor({ mode, provider, isProven, longestRunMs: profile && longestRunMs(profile, settings) })
+  const couldStay = mode === 'auto' && provider === 'cpu' && !providers.includes('cuda')
+  const isQuick = known === null || hostOf(known, true) === 'inline'
+  const isProven = couldStay && isQuick && (await mayStay(manifest))
   let executor =
-    (isProven && known === null) || hostOf(known) === 'inline'
+    (isProven && known === null) || hostOf(known, isProven) === 'inline'
       ? executors.inline(provider)
       : executors.child(purpose, provider, manifest.version)
   let model = await executor.prepare(manifest)
   const { profile, isShapeKnown } =
     known === null ? await measured(model, provider, logger) : { profile: known, isShapeKnown: true }
   executors.learn(manifest, profile)
-  if (executor.kind === 'inline' && hostOf(profile) === 'process') {
+  if (executor.kind === 'inline' && hostOf(profile, isProven) === 'process') {
     await model.retire()
     executor = executors.child(purpose, provider, manifest.version)
     model = await executor.prepare(manifest)
@@ -84,6 +86,7 @@ async function mayStay({ folder, file, files }: ModelManifest): Promise<boolean>
   )
   if (bytes > LARGEST_INLINE_BYTES) return false
   try {
+    // not the bytes that are loaded: whoever loads them, often a child, verifies what it has read; this is 1 to 6 % of a load
     return isHarmless(await readFile(join(folder, file)))
   } catch (error) {
     if (error instanceof WireError) return false

@@ -5,6 +5,7 @@ import type { Provider } from '../../inference/execution/run-rows.ts'
 import { type PlacedModel, placeModel } from '../../inference/models/place-model.ts'
 import { systemClock } from '../../infra/runtime/clock.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import type { ModelProfile } from '../../schemas/control/models.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { versionOf } from '../support/model-version.ts'
 import { CRASHING, HANGING, ORDINARY } from '../support/onnx/hostile-models.ts'
@@ -13,11 +14,16 @@ const PROFILE = { provider: 'cpu', fixedUs: 20, rowUs: 0.1, tail: 1.5 } as const
 
 async function place(
   manifest: ModelManifest,
-  { providers = ['cpu'], executors }: { readonly providers?: readonly Provider[]; readonly executors?: Executors } = {},
+  options: {
+    readonly providers?: readonly Provider[]
+    readonly profile?: ModelProfile
+    readonly executors?: Executors
+  } = {},
 ): Promise<PlacedModel> {
+  const { providers = ['cpu'], profile = PROFILE, executors } = options
   const own = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
   onTestFinished(() => own.close())
-  return placeModel({ manifest, profiles: executors === undefined ? [PROFILE] : [], purpose: 'answers' }, 'cpu', {
+  return placeModel({ manifest, profiles: executors === undefined ? [profile] : [], purpose: 'answers' }, 'cpu', {
     choice: {
       ...{ name: 'm', alias: 'production', directory: '', output: { tensor: 'y', index: 0 } },
       ...{ budgetMs: 20, deadlineMs: null, provider: { name: 'cpu', demand: 'require' }, fallback: null },
@@ -42,6 +48,14 @@ test.each(Object.entries({ CRASHING, HANGING }))(
     expect((await place(versionOf(one))).executor.kind).toBe('process')
   },
 )
+
+test('a model that is known to be slow is in a child, and nobody looks into its file for that', async () => {
+  const manifest = versionOf(ORDINARY)
+  const slow = { ...PROFILE, fixedUs: 6_000 }
+  const refused = place({ ...manifest, file: '.' }, { profile: slow })
+  await expect(refused).rejects.toMatchObject({ code: 'invalid_model' })
+  expect((await place(manifest, { profile: slow })).executor.kind).toBe('process')
+})
 
 test.each<[RunFault, string, string]>([
   ['rows', 'invalid_model', 'crash'],
