@@ -119,7 +119,8 @@ function supervise(spec: ProcessSpec, options: SupervisorOptions, guard: Guard):
     follow(started, log)
     started.once('spawn', () => {
       const healthy = setTimeout(() => {
-        state = 'running'
+        // it may have been told to end meanwhile
+        if (state === 'starting') state = 'running'
         failuresInARow = 0
       }, options.healthyAfterMs)
       started.once('exit', () => clearTimeout(healthy))

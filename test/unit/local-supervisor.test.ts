@@ -55,6 +55,22 @@ test('a process is starting, then running, then stopping, then stopped', async (
   expect([child.state, child.pid, child.restarts]).toEqual(['stopped', null, 0])
 })
 
+test('a process that was told to end stays so, though it has run for long enough to be well', async () => {
+  const healthyAfterMs = 3_600_000
+  const strict = createSupervisor({ ...OPTIONS, healthyAfterMs })
+  onTestFinished(() => strict.stop())
+  const timers = vi.spyOn(globalThis, 'setTimeout')
+  onTestFinished(() => timers.mockRestore())
+  const child = strict.run(program('p', `${onTerm('')} write('up')`))
+  await eventually(journal, SOON)
+  const isWell = timers.mock.calls.find(([, ms]) => ms === healthyAfterMs)?.[0]
+  const stopped = child.stop()
+  isWell?.()
+  expect(child.state).toBe('stopping')
+  await stopped
+  expect([isWell === undefined, child.state]).toEqual([false, 'stopped'])
+})
+
 test('a process that keeps ending is started again after longer and longer pauses', async () => {
   // none of them lives for long enough to be well, however slowly it starts
   const strict = createSupervisor({ ...OPTIONS, healthyAfterMs: 3_600_000 })
