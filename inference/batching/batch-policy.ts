@@ -60,7 +60,7 @@ export interface BatchPolicy {
   arrived(rows: number): void
   /** A batch was released for that reason, with so many rows of at most `cap`, and its run took so long. */
   ran(rows: number, cap: number, reason: ReleaseReason, ms: number): void
-  /** There was not the memory for so many rows: no batch has more than half of them from now on. */
+  /** There was not the memory for so many rows: no batch has more than half of them for now; twice as many are tried later. */
   tooMany(rows: number): void
   figures(): BatchFigures
 }
@@ -81,6 +81,12 @@ const PROBE_PART = 16
 const BACK_OFF = 0.9
 /** Rows and outputs in a processor's second cache beside what the model keeps of them there: an MLP lost a seventh of its peak on twice as many. */
 const CACHED_BYTES = 2 ** 18
+/**
+ * So long after memory did not suffice twice as many rows are tried, ms: what took it may be gone. Each time that it does not suffice
+ * again it takes twice as long, since each time may cost a child.
+ */
+const RAISE_MS = 10_000
+const LONGEST_RAISE_MS = 3_600_000
 /** A timer fires so much late, ms. */
 const TIMER_MS = 1
 
@@ -105,7 +111,11 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
   const { maxLingerMs = 2, activeMs } = options
   if (!(bounds.maxRows >= 1 && bounds.maxBytes > 0 && budgetMs > 0)) throw new RangeError('a batch needs bounds')
   const rowBytes = (width + outputWidth) * Float32Array.BYTES_PER_ELEMENT
-  let ceiling = Math.max(1, Math.floor(Math.min(bounds.maxRows, bounds.maxBytes / rowBytes)))
+  const most = Math.max(1, Math.floor(Math.min(bounds.maxRows, bounds.maxBytes / rowBytes)))
+  let ceiling = most
+  let raiseMs = RAISE_MS / 2
+  let raisesAt = Number.POSITIVE_INFINITY
+  let lastNow = 0
   const linger = createLingerRule({ fit, maxMs: Math.min(maxLingerMs, budgetMs / 10), inline, activeMs })
   let guard = ceiling
   let full = 0
@@ -128,8 +138,14 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
   function cap(queuedRows: number): number {
     const usual = usualCap()
     const late = (queuedRows / usual) * fit.predictMs(usual) > budgetMs
-    const most = late ? efficientCap() : usual
-    return full % PROBE_EVERY === PROBE_EVERY - 1 ? Math.ceil(most / PROBE_PART) : most
+    const whole = late ? efficientCap() : usual
+    return full % PROBE_EVERY === PROBE_EVERY - 1 ? Math.ceil(whole / PROBE_PART) : whole
+  }
+
+  function raise(now: number): void {
+    ceiling = Math.min(2 * ceiling, most)
+    guard = Math.max(guard, ceiling)
+    raisesAt = ceiling < most ? now + raiseMs : Number.POSITIVE_INFINITY
   }
 
   return {
@@ -139,6 +155,8 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
       return 1 / ((rowBytes * COPY_MS_PER_BYTE) / runMs + 1 / usualCap())
     },
     decide({ now, rows, running, since, deadline }) {
+      lastNow = now
+      if (now >= raisesAt) raise(now)
       if (rows >= cap(rows)) return 'full'
       // handed over before it can begin, it could still have grown
       if (running > 0 && rows < efficientRows()) return Number.POSITIVE_INFINITY
@@ -153,10 +171,10 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
       return latest < lingered ? 'deadline' : 'linger'
     },
     arrived: (rows) => linger.arrived(rows),
-    ran(rows, most, reason, ms) {
+    ran(rows, capped, reason, ms) {
       const efficient = efficientRows()
-      const isProbe = most < usualCap() / 2
-      if (!isProbe && ms > budgetMs / 2) guard = Math.max(1, Math.min(guard, most) * BACK_OFF)
+      const isProbe = capped < usualCap() / 2
+      if (!isProbe && ms > budgetMs / 2) guard = Math.max(1, Math.min(guard, capped) * BACK_OFF)
       else if (!isProbe && reason === 'full') guard = Math.min(ceiling, guard + Math.max(1, efficient / 16))
       if (reason === 'full') full++
       linger.ran(rows, ms)
@@ -165,6 +183,8 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     tooMany(rows) {
       ceiling = Math.max(1, Math.min(ceiling, Math.floor(rows / 2)))
       guard = Math.min(guard, ceiling)
+      raiseMs = Math.min(2 * raiseMs, LONGEST_RAISE_MS)
+      raisesAt = lastNow + raiseMs
     },
     figures() {
       const efficient = Math.ceil(efficientRows())

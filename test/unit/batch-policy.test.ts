@@ -65,14 +65,26 @@ test('runs over half the budget make batches smaller, full ones in time larger a
   expect(policy.cap(1)).toBeGreaterThan(smaller)
 })
 
-test('where memory did not suffice for so many rows, no batch has more than half of them again', () => {
+test('where memory did not suffice for so many rows, batches have half of them, and more again later', () => {
   const policy = policyOf({ profile: NETWORK })
-  policy.tooMany(500)
-  expect(policy.cap(1)).toBe(250)
-  for (let run = 0; run < 100; run++) policy.ran(250, 250, 'full', 0.01 + 0.00017 * 250)
-  expect(policy.cap(10_000)).toBeLessThanOrEqual(250)
+  const caps = (from: number, seconds: number): readonly number[] =>
+    Array.from({ length: seconds }, (_, second) => {
+      policy.decide(queue({ now: 1_000 * (from + second) }))
+      const cap = policy.cap(1)
+      for (let run = 0; run < 20; run++) policy.ran(cap, cap, 'full', 0.01 + 0.00017 * cap)
+      return cap
+    })
+  const [before] = caps(0, 1) as [number]
+  policy.tooMany(before)
+  const half = Math.floor(before / 2)
+  expect(Math.max(...caps(0, 10))).toBe(half)
+  expect(Math.max(...caps(10, 1))).toBeGreaterThan(half)
+  policy.tooMany(before)
+  expect(Math.max(...caps(10, 20))).toBe(half)
+  expect(Math.max(...caps(30, 1))).toBeGreaterThan(half)
   policy.tooMany(1)
-  expect(policy.cap(1)).toBe(1)
+  expect(Math.max(...caps(30, 40))).toBe(1)
+  expect(Math.max(...caps(70, 40 * 12))).toBe(before)
 })
 
 test('a small one that takes long makes the others no smaller', () => {
