@@ -88,16 +88,10 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     return { tensor: buffer.subarray(0, rows * width), buffer }
   }
 
-  async function attempt(tensor: Float32Array, rows: number): Promise<RunResult | { readonly error: unknown }> {
-    try {
-      const result = await run(tensor)
-      if (result.outputs.length === rows * outputWidth && result.batchRows.length === rows) return result
-      return {
-        error: new RangeError(`${result.outputs.length} outputs of ${result.batchRows.length} rows for ${rows}`),
-      }
-    } catch (error) {
-      return { error }
-    }
+  function complete(result: RunResult, rows: number): RunResult {
+    const { outputs, batchRows } = result
+    if (outputs.length === rows * outputWidth && batchRows.length === rows) return result
+    throw new RangeError(`${outputs.length} outputs of ${batchRows.length} rows for ${rows}`)
   }
 
   async function runBatch(decision: ReleaseReason, cap: number): Promise<void> {
@@ -116,7 +110,13 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     const { tensor, buffer } = gather(batch, rows)
     const startedAt = clock.monotonic()
 
-    const result = await attempt(tensor, rows)
+    let result: RunResult | null = null
+    let error: unknown
+    try {
+      result = complete(await run(tensor), rows)
+    } catch (reason) {
+      error = reason
+    }
 
     const endedAt = clock.monotonic()
     // runs at once are run one after the other: what one waited for the last is not its own
@@ -124,10 +124,10 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     lastEnd = endedAt
     runningRows -= rows
     if (buffer !== null) spare.push(buffer)
-    if ('error' in result) {
+    if (result === null) {
       for (const { pending } of batch) {
         queues.drop(pending)
-        pending.fail(result.error)
+        pending.fail(error)
       }
     } else {
       // rows that had to be isolated took many runs

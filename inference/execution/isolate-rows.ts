@@ -133,8 +133,7 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
     return lastRuns
   }
 
-  async function runWatched(rows: Float32Array, count: number): Promise<ModelRun> {
-    if (quarantine === null) return await model.run(rows)
+  async function runWatched(rows: Float32Array, count: number, quarantine: Quarantine): Promise<ModelRun> {
     const suspicion = setTimeout(() => quarantine.warm(manifest), runLimitMs(expectedMs(count)) * SUSPECT_SHARE)
     try {
       return await model.run(rows)
@@ -146,7 +145,7 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
   return async (rows) => {
     const count = rows.length / features
     try {
-      const { outputs, tookMs } = await runWatched(rows, count)
+      const { outputs, tookMs } = await (quarantine === null ? model.run(rows) : runWatched(rows, count, quarantine))
       unexplained = 0
       return { outputs, batchRows: runsOf(count), failures: NONE, provider, runMs: tookMs }
     } catch (error) {

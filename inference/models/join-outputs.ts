@@ -11,14 +11,14 @@ export function joinOutputs(
   count: number,
   total: number,
 ): Float32Array {
+  const [first] = results
+  if (tensors.length === 1 && first instanceof Float32Array && first.length === total * width) {
+    return count === total ? first : first.subarray(0, count * width)
+  }
   for (const [at, { name, width: expected }] of tensors.entries()) {
     const length = results[at]?.length ?? 0
     if (length === total * expected) continue
     throw new RangeError(`output ${name}: ${expected} per row are expected, the model answers ${length / total}`)
-  }
-  const [first] = results
-  if (tensors.length === 1 && first instanceof Float32Array) {
-    return count === total ? first : first.subarray(0, count * width)
   }
   const joined = new Float32Array(count * width)
   for (const [at, tensor] of tensors.entries()) {

@@ -61,7 +61,7 @@ export async function createOnnxSession(model: Buffer | string, provider: Provid
         tensors[name] =
           data instanceof Float32Array ? new Tensor('float32', data, shape) : new Tensor('int64', data, shape)
       }
-      const results = await session.run(tensors, outputs, { logSeverityLevel: 4 })
+      const results = await session.run(tensors, outputs)
       return outputs.map((name) => {
         const data = results[name]?.data
         if (data === undefined) throw new TypeError(`there is no output ${name}`)

@@ -16,6 +16,7 @@ export function bucketsBelow(maxRows: number, buckets: readonly number[] = GPU_B
 export function paddedModel(model: PreparedModel, buckets: readonly number[]): PreparedModel {
   const { input, output } = model.manifest
   const width = input.features.length
+  if (buckets.length === 0) return model
   return {
     ...model,
     async run(rows, leastMs) {
@@ -33,6 +34,7 @@ export function paddedModel(model: PreparedModel, buckets: readonly number[]): P
 
 /** Runs of more than `largest` rows in several, one after another. */
 export function inParts(run: RunRows, width: number, largest: number): RunRows {
+  if (largest === Number.POSITIVE_INFINITY) return run
   return async (rows) => {
     const count = rows.length / width
     if (count <= largest) return run(rows)
