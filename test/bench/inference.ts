@@ -1,8 +1,8 @@
 /**
  * `npm run bench:inference -- [--seconds 0.5] [--rounds 5] [--only mlp,embedding]`: rows per CPU second of a model that is
  * served, in this process and in a child, through batcher, isolation and executor, against onnxruntime alone at its best
- * batch size in the same run; and p99 at 70 % of that load, against the model's budget. The three take turns, and their
- * inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. Figures are medians of the rounds,
+ * batch size in the same run; and p99 at 70 % of that load, against the model's budget. They take turns of a fifth of
+ * `--seconds`, and their inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. Figures are medians of the rounds,
  * `leastP99Ms` is that of the round that was disturbed least;
  * `slow` is the share of the time in which the runtime alone took so much longer than usual that it could not have kept up
  * with that load: a shared machine has such moments. The last line is one JSON object.
@@ -18,7 +18,7 @@ import { systemClock } from '../../infra/runtime/clock.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import type { CompiledModelChoice } from '../../schemas/pipeline/compiled.ts'
 import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
-import { DISTINCT_ROWS, type Latency, loaded, saturate, throughput } from './inference/measure.ts'
+import { DISTINCT_ROWS, type Latency, loaded, repeated, saturate, type Work } from './inference/measure.ts'
 import {
   type BareModel,
   type BenchModel,
@@ -41,9 +41,12 @@ const rounds = Number(values.rounds)
 if (!(roundMs >= 100 && rounds >= 1)) throw new RangeError('at least 0.1 s and one round')
 const only = values.only.split(',').filter(Boolean)
 
-const SIZES = [16, 32, 64, 128, 256, 512, 1_024, 2_048]
-const SWEEP_MS = 150
+const SIZES = [64, 128, 256, 512, 1_024, 2_048, 4_096]
+const SWEEPS = 5
+const SWEEP_MS = 60
 const WARM_MS = 400
+/** Turns that the runtime alone and the served model take in a round: what slows the machine meets both. */
+const SLICES = 5
 const LOAD = 0.7
 const LOAD_MS = 1_000
 const KINDS = ['inline', 'process'] as const
@@ -64,22 +67,29 @@ function bareRuns(bare: BareModel, size: number, took: number[] = []): () => Pro
   }
 }
 
+const perCpuSecond = ({ rows, cpuMs }: Pick<Work, 'rows' | 'cpuMs'>): number => (rows * 1_000) / cpuMs
+
+function sum(works: readonly Work[]): Work {
+  const of = (what: keyof Work): number => works.reduce((all, work) => all + work[what], 0)
+  return { rows: of('rows'), ms: of('ms'), cpuMs: of('cpuMs') }
+}
+
+/** The sizes take turns, since the machine is not equally fast all the time. */
 async function bestSize(bytes: Buffer, model: BenchModel, pool: Float32Array): Promise<number> {
   const bare = await openBare(bytes, model, pool)
-  let best = { size: 1, rate: 0 }
-  for (const size of SIZES) {
-    const { rowsPerCpuSecond: rate } = await throughput(SWEEP_MS, bareRuns(bare, size))
-    if (rate > best.rate) best = { size, rate }
+  const sizes = SIZES.map((size) => ({ size, run: bareRuns(bare, size), rates: [] as number[] }))
+  for (let turn = 0; turn < SWEEPS; turn++) {
+    for (const { run, rates } of sizes) rates.push(perCpuSecond(await repeated(SWEEP_MS, run)))
   }
   await bare.release()
-  return best.size
+  return sizes.reduce((best, one) => (median(one.rates) > median(best.rates) ? one : best)).size
 }
 
 /** Share of the time that went to runs which took more than 1 / LOAD times as long as the median. */
 function slowShare(took: readonly number[]): number {
   const limit = median(took) / LOAD
-  const sum = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0)
-  return sum(took.filter((one) => one > limit)) / sum(took)
+  const total = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0)
+  return total(took.filter((one) => one > limit)) / total(took)
 }
 
 async function serve(model: BenchModel, folder: string, kind: Kind) {
@@ -117,7 +127,6 @@ async function serve(model: BenchModel, folder: string, kind: Kind) {
   return {
     batcher: opened.version.batcher,
     batches,
-    answered: () => batches.rows,
     async close() {
       await opened.close()
       await executors.close()
@@ -142,17 +151,24 @@ async function measure(model: BenchModel, directory: string) {
       const bare = await openBare(bytes, model, pool)
       const served = await serve(model, folder, kind)
       try {
-        await throughput(SWEEP_MS, bareRuns(bare, size))
-        const without = await throughput(roundMs, bareRuns(bare, size, bareTook))
-        await saturate(served, pool, WARM_MS)
+        await repeated(WARM_MS, bareRuns(bare, size))
+        await saturate(served.batcher, pool, WARM_MS)
         served.batches.count = 0
         served.batches.rows = 0
-        const through = await saturate(served, pool, roundMs)
-        bareRates.push(without.rowsPerCpuSecond)
-        alone[kind].push(through.rowsPerCpuSecond / without.rowsPerCpuSecond)
-        rows[kind].push({ rate: through.rowsPerSecond, perCpu: through.rowsPerCpuSecond })
+        const runBare = bareRuns(bare, size, bareTook)
+        const [without, through]: [Work[], Work[]] = [[], []]
+        for (let slice = 0; slice < SLICES; slice++) {
+          without.push(await repeated(roundMs / SLICES, runBare))
+          through.push(await saturate(served.batcher, pool, roundMs / SLICES))
+        }
+        const total = sum(through)
+        const bareRate = perCpuSecond(sum(without))
+        const perSecond = (total.rows * 1_000) / total.ms
+        bareRates.push(bareRate)
+        alone[kind].push(perCpuSecond(total) / bareRate)
+        rows[kind].push({ rate: perSecond, perCpu: perCpuSecond(total) })
         meanBatch[kind].push(Math.round(served.batches.rows / served.batches.count))
-        const load = { rowsPerSecond: LOAD * through.rowsPerSecond, budgetMs: model.budgetMs }
+        const load = { rowsPerSecond: LOAD * perSecond, budgetMs: model.budgetMs }
         await loaded(served.batcher, pool, { ...load, ms: WARM_MS })
         latency[kind].push(await loaded(served.batcher, pool, { ...load, ms: LOAD_MS }))
       } finally {

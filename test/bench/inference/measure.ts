@@ -13,10 +13,11 @@ const OUTSTANDING = 2
 /** How often a lane hands over rows below saturation, ms. */
 const EVERY_MS = 2
 
-export interface Throughput {
-  readonly rowsPerSecond: number
-  /** Of this process and its children together. */
-  readonly rowsPerCpuSecond: number
+/** What was done, and what it took of this process and its children together. */
+export interface Work {
+  readonly rows: number
+  readonly ms: number
+  readonly cpuMs: number
 }
 
 const TICK_MS = 10
@@ -34,14 +35,21 @@ function cpuMs(): number {
   return (user + system) / 1_000 + ofChildren
 }
 
-/** Calls `next`, which answers how many rows it has done, until the time is over. */
-export async function throughput(ms: number, next: () => Promise<number>): Promise<Throughput> {
+async function timed(work: () => Promise<number>): Promise<Work> {
   const startedAt = performance.now()
   const cpuBefore = cpuMs()
-  let rows = 0
-  while (performance.now() - startedAt < ms) rows += await next()
-  const cpu = cpuMs() - cpuBefore
-  return { rowsPerSecond: (rows * 1_000) / (performance.now() - startedAt), rowsPerCpuSecond: (rows * 1_000) / cpu }
+  const rows = await work()
+  return { rows, ms: performance.now() - startedAt, cpuMs: cpuMs() - cpuBefore }
+}
+
+/** Calls `next`, which answers how many rows it has done, until the time is over. */
+export async function repeated(ms: number, next: () => Promise<number>): Promise<Work> {
+  return await timed(async () => {
+    const until = performance.now() + ms
+    let rows = 0
+    while (performance.now() < until) rows += await next()
+    return rows
+  })
 }
 
 /** Rows of the pool, again from its start when it is through. */
@@ -63,30 +71,21 @@ const workOf = (lane: number, rows: Float32Array, arrivedAt: number, deadline: n
   deadline,
 })
 
-/** Every lane always has rows that wait. `answered` tells how many rows have been run: a work may take longer than it all. */
-export async function saturate(
-  { batcher, answered }: { readonly batcher: MicroBatcher; answered(): number },
-  pool: Float32Array,
-  ms: number,
-): Promise<Throughput> {
+/** Every lane always has rows that wait, until the time is over; then until all of them are answered. */
+export async function saturate(batcher: MicroBatcher, pool: Float32Array, ms: number): Promise<Work> {
   const take = rotation(pool)
-  let ended = false
-  const lanes = Array.from({ length: LANES * OUTSTANDING }, async (_, at) => {
-    while (!ended) {
-      const work = workOf(at % LANES, take(WORK_ROWS), performance.now(), Number.POSITIVE_INFINITY)
-      await batcher.submit(work)
-    }
+  return await timed(async () => {
+    const until = performance.now() + ms
+    let rows = 0
+    const lanes = Array.from({ length: LANES * OUTSTANDING }, async (_, at) => {
+      while (performance.now() < until) {
+        await batcher.submit(workOf(at % LANES, take(WORK_ROWS), performance.now(), Number.POSITIVE_INFINITY))
+        rows += WORK_ROWS
+      }
+    })
+    await Promise.all(lanes)
+    return rows
   })
-  let seen = answered()
-  const result = await throughput(ms, async () => {
-    await delay(10)
-    const before = seen
-    seen = answered()
-    return seen - before
-  })
-  ended = true
-  await Promise.all(lanes)
-  return result
 }
 
 export interface Latency {
