@@ -2,7 +2,7 @@ import { avroString, MAX_LONG_BYTES, writeLong } from '../infra/runtime/avro/avr
 import { copyBytes } from '../infra/runtime/vectors.ts'
 import type { Prediction } from '../schemas/generated/records.ts'
 import type { CompiledModelChoice } from '../schemas/pipeline/compiled.ts'
-import { outputTensorOf } from '../schemas/pipeline/manifest/model-output.ts'
+import { type OutputRange, outputTensorOf } from '../schemas/pipeline/manifest/model-output.ts'
 import type { ModelManifest } from '../schemas/pipeline/manifest.ts'
 import type { Provider } from './execution/run-rows.ts'
 import { withinRange } from './read-outputs.ts'
@@ -54,7 +54,7 @@ export function createPredictionTail(
   choice: CompiledModelChoice,
   role: Prediction['role'],
 ): PredictionTail {
-  const { width, range, classes } = manifest.output
+  const { width, ranges, classes } = manifest.output
   const { fallback } = choice
   const { index } = choice.output
   const asked = outputTensorOf(manifest.output, choice.output.tensor)
@@ -102,6 +102,7 @@ export function createPredictionTail(
       let largest = asked.offset
       for (let at = 0; at < width; at++) {
         const value = outputs[first + at] as number
+        const range = ranges[at] as OutputRange | null
         if (value - value !== 0 || (range !== null && !withinRange(value, range))) return -1
         if (value > (outputs[first + largest] as number) && at >= asked.offset && at < askedEnd) largest = at
       }

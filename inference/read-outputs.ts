@@ -28,7 +28,7 @@ export function readOutputs(
   choice: CompiledModelChoice,
   row: Float32Array,
 ): { readonly ok: true; readonly answer: Answer } | { readonly ok: false; readonly problem: OutputProblem } {
-  const { range, classes } = manifest.output
+  const { ranges, classes } = manifest.output
   const { offset, width } = outputTensorOf(manifest.output, choice.output.tensor)
   const nameOf = (at: number): string => {
     const tensor = tensorOfOutput(manifest.output, at)
@@ -40,6 +40,7 @@ export function readOutputs(
     if (!Number.isFinite(value)) {
       return { ok: false, problem: { reason: 'output_not_finite', message: `${nameOf(at)} is ${value}` } }
     }
+    const range = ranges[at] ?? null
     if (range !== null && !withinRange(value, range)) {
       const message = `${nameOf(at)} is ${value}, outside ${range[0]} to ${range[1]}`
       return { ok: false, problem: { reason: 'output_out_of_range', message } }

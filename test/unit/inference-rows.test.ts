@@ -24,7 +24,11 @@ const MANIFEST: ModelManifest = {
   output: {
     tensors: [{ name: 'y', width: 3, offset: 0 }],
     width: 3,
-    range: [0, 1],
+    ranges: [
+      [0, 1],
+      [0, 1],
+      [0, 1],
+    ],
     classes: ['low', 'middle', 'high'],
   },
   featureSet: { digest: 'd', features: [] },
@@ -66,7 +70,7 @@ test('an output that is not finite or outside the manifest’s range is a proble
   })
   expect(read([-0.001, 0, 0])).toMatchObject({ problem: { reason: 'output_out_of_range' } })
   expect(read([0, 0, 1.0000001]).ok).toBe(true)
-  const unbounded = { ...MANIFEST, output: { ...MANIFEST.output, range: null } }
+  const unbounded = { ...MANIFEST, output: { ...MANIFEST.output, ranges: [null, null, null] } }
   expect(read([0, 0, 1e30], 'max', unbounded).ok).toBe(true)
 })
 

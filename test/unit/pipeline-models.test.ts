@@ -45,7 +45,11 @@ test('a manifest is read with its feature set, which is that of the pipeline', a
   expect(manifest.output).toEqual({
     tensors: [{ name: 'probabilities', width: 3, offset: 0 }],
     width: 3,
-    range: [0, 1],
+    ranges: [
+      [0, 1],
+      [0, 1],
+      [0, 1],
+    ],
     classes: ['accept', 'review', 'refuse'],
   })
   expect(manifest.featureSet).toEqual(pipeline.featureSet)

@@ -30,3 +30,19 @@ test('of several tensors the one that the pipeline names is read, and its output
     problem: { reason: 'output_out_of_range', message: 'label[0] is 3, outside 0 to 2' },
   })
 })
+
+test('a tensor has its own range, or that of all', () => {
+  const [probabilities, label] = [
+    { name: 'probabilities', width: 3 },
+    { name: 'label', width: 1, range: [0, 2] },
+  ]
+  const manifest = versionOf({ ...BOTH_OUTPUTS, output: { tensors: [probabilities, label], range: [0, 1] } })
+  const read = (...row: readonly number[]) => readOutputs(manifest, choice('label', 0), Float32Array.from(row))
+  expect(read(0.25, 0.5, 0.25, 2)).toMatchObject({ answer: { score: 2 } })
+  for (const [row, message] of [
+    [[0.25, 1.5, 0.25, 2], 'probabilities[1] is 1.5, outside 0 to 1'],
+    [[0.25, 0.5, 0.25, 3], 'label[0] is 3, outside 0 to 2'],
+  ] as const) {
+    expect(read(...row)).toMatchObject({ problem: { reason: 'output_out_of_range', message } })
+  }
+})
