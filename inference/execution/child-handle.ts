@@ -45,6 +45,8 @@ export interface ChildOptions {
   readonly logger: Logger
   /** Once, unless `close` was called. */
   died(death: ChildDeath): void
+  /** It has answered everything, and has so much memory, bytes. */
+  rested(residentBytes: number): void
 }
 
 /** A child process that answers one request after the other, and may be killed at any time. */
@@ -100,12 +102,13 @@ function stillborn(message: string, { died }: ChildOptions): ExecutorChild {
   }
 }
 
-function watched(child: ChildProcess, { memoryLimitBytes, logger, died }: ChildOptions): ExecutorChild {
+function watched(child: ChildProcess, { memoryLimitBytes, logger, died, rested }: ChildOptions): ExecutorChild {
   const stream = child.stdio[FRAMES] as Duplex
   const unanswered: { readonly id: number; readonly request: ChildRequest }[] = []
   let lastId = 0
   let verdict: { readonly fault: ChildDeath['fault']; readonly message: string } | null = null
   let closing = false
+  let isGone = false
   const gone = Promise.withResolvers<void>()
 
   function end(fault: ChildDeath['fault'], message: string): void {
@@ -114,7 +117,12 @@ function watched(child: ChildProcess, { memoryLimitBytes, logger, died }: ChildO
     child.kill('SIGKILL')
   }
 
-  const watch = watchRequest({ pid: child.pid, memoryLimitBytes, exceeded: end })
+  const watch = watchRequest({
+    ...{ pid: child.pid, memoryLimitBytes, exceeded: end },
+    rested(residentBytes) {
+      if (!closing && !isGone && verdict === null) rested(residentBytes)
+    },
+  })
 
   function answered(frame: FrameHeader, body: Uint8Array<ArrayBuffer>): void {
     const request = unanswered.shift()?.request
@@ -142,7 +150,6 @@ function watched(child: ChildProcess, { memoryLimitBytes, logger, died }: ChildO
   for (const one of child.stdio) one?.on('error', (error) => logger.debug(describeError(error), 'child stream broke'))
   logLines(child.stdio[2] as Readable, logger.child({ pid: child.pid }))
 
-  let isGone = false
   function ended(message: string, fault: ChildDeath['fault'] = 'crash'): void {
     if (isGone) return
     isGone = true

@@ -4,11 +4,14 @@ export interface WatchOptions {
   readonly pid: number | undefined
   readonly memoryLimitBytes: number
   exceeded(fault: 'timeout' | 'memory', message: string): void
+  /** It is at nothing, and has so much. Where that cannot be told, never. */
+  rested(residentBytes: number): void
 }
 
 export interface RequestWatch {
   /** What the child is at from now on; null = nothing. */
   began(request: { readonly kind: string; readonly timeoutMs: number } | null): void
+  /** As last seen; null = not seen yet. */
   residentBytes(): number | null
 }
 
@@ -18,8 +21,11 @@ const STARVED_SHARE = 0.25
 /** It is given half of its time again, up to this many times its time. */
 const LONGEST = 3
 
-/** Looks at a child every 50 ms while it is at something: how long it has been, and what memory it takes. */
-export function watchRequest({ pid, memoryLimitBytes, exceeded }: WatchOptions): RequestWatch {
+/**
+ * Looks at a child every 50 ms while it is at something, and once more when it is not: how long it has been, and what memory
+ * it takes.
+ */
+export function watchRequest({ pid, memoryLimitBytes, exceeded, rested }: WatchOptions): RequestWatch {
   let resident: number | null = null
   let current: { readonly kind: string; readonly timeoutMs: number } | null = null
   let since = 0
@@ -36,13 +42,16 @@ export function watchRequest({ pid, memoryLimitBytes, exceeded }: WatchOptions):
   async function look(): Promise<void> {
     const request = current
     const usage = pid === undefined ? null : await processUsage(pid)
-    if (request === null || request !== current) return
-    if (usage !== null) {
-      resident = usage.residentBytes
-      if (resident > memoryLimitBytes) {
-        exceeded('memory', `the child took ${toMb(resident)} MB, ${toMb(memoryLimitBytes)} MB are allowed`)
-        return
-      }
+    if (usage !== null) resident = usage.residentBytes
+    // whatever it is at now: runs may be too short to be seen at their end
+    if (current !== null && usage !== null && usage.residentBytes > memoryLimitBytes) {
+      exceeded('memory', `the child took ${toMb(usage.residentBytes)} MB, ${toMb(memoryLimitBytes)} MB are allowed`)
+      return
+    }
+    if (request !== current) return
+    if (request === null) {
+      if (usage !== null) rested(usage.residentBytes)
+      return
     }
     const now = performance.now()
     if (middle === null && now - since >= request.timeoutMs / 2) middle = { at: now, cpuMs: usage?.cpuMs ?? 0 }
@@ -56,11 +65,11 @@ export function watchRequest({ pid, memoryLimitBytes, exceeded }: WatchOptions):
   }
 
   function tick(): void {
+    if (isLooking) return
     if (current === null && timer !== null) {
       clearInterval(timer)
       timer = null
     }
-    if (current === null || isLooking) return
     isLooking = true
     void look().finally(() => {
       isLooking = false

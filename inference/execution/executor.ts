@@ -33,20 +33,22 @@ export interface PreparedModel {
    * Rows [count, features] float32 → their outputs. `rows` belong to the callee until the promise
    * settles. Rejects with ModelRunError; with `model_failed` (crash) when a new child cannot load it, and with
    * `model_unavailable` (retry) when there can be no child. After a crash the executor starts anew by itself and the next
-   * run is answered. `leastMs` is the time that it is given at least, where it is known what runs take; the host's own by
-   * default.
+   * run is answered.
    */
-  run(rows: Float32Array, leastMs?: number): Promise<ModelRun>
+  run(rows: Float32Array): Promise<ModelRun>
   /** Frees it. No run may be under way; once. */
   retire(): Promise<void>
 }
+
+/** `killed` = by someone else; `recycled` = it had grown and had nothing to do; the others as the runs that they ended. */
+export type RestartCause = 'crash' | 'timeout' | 'memory' | 'killed' | 'recycled'
 
 export interface ExecutorStats {
   readonly models: number
   /** Runs that have been answered, or have failed. */
   readonly runs: number
   /** Times that a child had to be started anew, by what ended it. */
-  readonly restarts: Readonly<Record<'crash' | 'timeout' | 'memory' | 'killed' | 'recycled', number>>
+  readonly restarts: Readonly<Record<RestartCause, number>>
   /** Resident memory of the child, bytes; null for `inline`. */
   readonly residentBytes: number | null
 }

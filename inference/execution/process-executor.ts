@@ -4,7 +4,8 @@ import { fatal, retryable } from '../../infra/runtime/errors.ts'
 import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { type ChildDeath, type ChildRequest, type ExecutorChild, startChild } from './child-handle.ts'
-import { type Executor, type ExecutorStats, ModelRunError, type PreparedModel } from './executor.ts'
+import { type Executor, ModelRunError, type PreparedModel, type RestartCause } from './executor.ts'
+import { createRecyclePolicy } from './recycle-policy.ts'
 import type { Provider } from './run-rows.ts'
 
 export interface ProcessExecutorOptions {
@@ -18,8 +19,10 @@ export interface ProcessExecutorOptions {
   readonly loadTimeoutMs?: number
   /** Resident memory above which the child is killed. Default 4 GB. */
   readonly memoryLimitBytes?: number
-  /** A child that has grown by so much since it began is started anew after models came or went. Default 512 MB. */
+  /** A child that has grown by so much since its models were loaded is started anew when it has nothing to do. Default 512 MB. */
   readonly recycleGrowthBytes?: number
+  /** A child has to be started anew. Must not throw. */
+  restarted?(cause: RestartCause): void
 }
 
 const DEPTH = 2
@@ -75,7 +78,8 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
   const { minTimeoutMs = LEAST_RUN_MS, loadTimeoutMs = 60_000 } = options
   const { memoryLimitBytes = 4 * 2 ** 30, recycleGrowthBytes = 512 * 2 ** 20 } = options
   const models = new Map<number, Model>()
-  const restarts: Record<keyof ExecutorStats['restarts'], number> = {
+  const recycling = createRecyclePolicy(recycleGrowthBytes, memoryLimitBytes)
+  const restarts: Record<RestartCause, number> = {
     crash: 0,
     timeout: 0,
     memory: 0,
@@ -90,9 +94,6 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
   let restart: NodeJS.Timeout | null = null
   let lastModel = 0
   let runs = 0
-  let reloads = 0
-  /** Resident memory of the child when its models had been loaded. */
-  let startedWith: number | null = null
   let isClosed = false
   /** Least that a run took besides what it took the child: what it cannot do without, and none of what this thread was busy with. */
   let handOverMs = Number.POSITIVE_INFINITY
@@ -106,9 +107,8 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
 
   function start(): void {
     restart = null
-    startedWith = null
-    reloads = 0
-    const started = startChild({ memoryLimitBytes, logger, died: (death) => died(death) })
+    recycling.began(performance.now())
+    const started = startChild({ memoryLimitBytes, logger, died, rested })
     child = started
     started.send({
       kind: 'hello',
@@ -163,7 +163,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
       }
       child.send(job.sentAs)
     }
-    if (jobs.length === 0) idle()
+    if (jobs.length === 0) drained?.()
   }
 
   /** Jobs end in their order. */
@@ -171,22 +171,22 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     jobs.splice(jobs.indexOf(job), 1)
     sent--
     if (job.request.kind === 'run') runs++
-    else reloads++
     settle()
     pump()
   }
 
-  function idle(): void {
-    drained?.()
-    const resident = child?.residentBytes() ?? null
-    if (resident === null || isClosed) return
-    startedWith ??= resident
-    if (reloads === 0 || resident - startedWith < recycleGrowthBytes) return
-    logger.info({ residentBytes: resident, startedWith }, 'executor child is started anew')
-    restarts.recycled++
+  function rested(residentBytes: number): void {
+    if (isClosed || jobs.length > 0 || !recycling.rested(residentBytes, performance.now())) return
+    logger.info({ residentBytes }, 'executor child has grown and is started anew')
+    startsAnew('recycled')
     const old = child
     start()
     if (old !== null) end(old)
+  }
+
+  function startsAnew(cause: RestartCause): void {
+    restarts[cause]++
+    options.restarted?.(cause)
   }
 
   function end(one: ExecutorChild): void {
@@ -196,7 +196,8 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
 
   function died({ fault, message, during }: ChildDeath): void {
     child = null
-    restarts[fault]++
+    startsAnew(fault)
+    if (fault === 'memory') recycling.exceeded()
     logger.warn({ fault, message, during: during?.kind ?? null }, 'executor child ended')
     const asked = jobs.slice(0, sent)
     sent = 0
@@ -249,16 +250,15 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     return promise
   }
 
-  function run(model: Model, rows: Float32Array, leastMs = minTimeoutMs): Promise<Answer> {
+  function run(model: Model, rows: Float32Array): Promise<Answer> {
     const { manifest, number } = model
     const count = rows.length / manifest.input.features.length
-    const expected = expectedMs(manifest, count)
     return ask(model, {
       kind: 'run',
       model: number,
       body: new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength),
       answerBytes: count * manifest.output.width * Float32Array.BYTES_PER_ELEMENT,
-      timeoutMs: runLimitMs(expected, expected > 0 ? leastMs : minTimeoutMs),
+      timeoutMs: runLimitMs(expectedMs(manifest, count), minTimeoutMs),
     })
   }
 
@@ -271,10 +271,10 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
       await ask(model, loading(model))
       return {
         manifest,
-        async run(rows, leastMs) {
+        async run(rows) {
           const isAlone = jobs.length === 0
           const startedAt = performance.now()
-          const { body, tookMs } = await run(model, rows, leastMs)
+          const { body, tookMs } = await run(model, rows)
           if (isAlone) handOverMs = Math.min(handOverMs, performance.now() - startedAt - tookMs)
           return { outputs: new Float32Array(body), tookMs: tookMs + (Number.isFinite(handOverMs) ? handOverMs : 0) }
         },

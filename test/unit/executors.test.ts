@@ -93,15 +93,21 @@ test('a child that is killed while nothing runs is started anew, with its models
   expect([...(await model.run(rowsOf([1]))).outputs]).toEqual([2])
 })
 
-test('a child that has grown is started anew when models come or go', async () => {
-  const executor = processExecutor({ recycleGrowthBytes: 1 })
+test('a child that grows is started anew when it has nothing to do, more than once, and says so', async () => {
+  const causes: string[] = []
+  const executor = processExecutor({ recycleGrowthBytes: 1, restarted: (cause) => void causes.push(cause) })
   const model = await executor.prepare(versionOf(ORDINARY))
-  for (let version = 0; executor.stats().restarts.recycled === 0; version++) {
-    expect(version).toBeLessThan(50)
-    await (await executor.prepare(versionOf(HUNGRY))).retire()
-    // long enough to be looked at
-    await model.run(rowsOf(Array.from({ length: 2 ** 20 }, () => 1)))
-  }
+  let rows = 0
+  await eventually(
+    async () => {
+      // what a child has read it keeps room for
+      rows += 2 ** 16
+      await model.run(rowsOf(Array.from({ length: rows }, () => 1)))
+      expect(causes.length).toBeGreaterThanOrEqual(3)
+    },
+    { deadlineMs: 30_000 },
+  )
+  expect(new Set(causes)).toEqual(new Set(['recycled']))
   expect([...(await model.run(rowsOf([1]))).outputs]).toEqual([2])
 })
 
