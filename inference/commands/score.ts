@@ -9,7 +9,7 @@ const SETTINGS = {
   maxRows: 1_024,
   maxBytes: 2 ** 26,
   maxLingerMs: 0,
-  executor: 'inline',
+  executor: 'auto',
   predictionCacheBytes: 0,
 } as const
 

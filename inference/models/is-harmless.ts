@@ -1,6 +1,11 @@
+import { readNodeOf } from './probation/onnx-structure.ts'
+import { treeProblem } from './probation/tree-problem.ts'
 import { bytesOf, numberOf, readFields, textOf } from './probation/wire-reader.ts'
 
-/** Operators that end whatever they are given, in a time that follows from shapes: rows can make them fail, not hang or trap. */
+/**
+ * Operators that end whatever they are given, in a time that follows from shapes: rows can make them fail, not hang or trap. Those of
+ * trees only when no branch leads back: they follow it for ever.
+ */
 const HARMLESS: ReadonlySet<string> = new Set(
   `Abs Add And ArgMax ArgMin Cast Ceil Clip Concat Constant Equal Exp Flatten Floor Gather Gemm Greater GreaterOrEqual
    Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max Min Mul Neg Not Or ReduceMax ReduceMin ReduceSum
@@ -8,6 +13,7 @@ const HARMLESS: ReadonlySet<string> = new Set(
    ArrayFeatureExtractor Binarizer FeatureVectorizer Imputer LinearClassifier LinearRegressor Normalizer OneHotEncoder
    SVMClassifier SVMRegressor Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor`.split(/\s+/),
 )
+const TREES: ReadonlySet<string> = new Set([...HARMLESS].filter((operator) => operator.startsWith('TreeEnsemble')))
 /** Those that divide: processors trap when a whole number is divided by 0. */
 const HARMLESS_FLOATS: ReadonlySet<string> = new Set(['Div', 'ReduceMean'])
 /** What they answer are floats, whatever they take. */
@@ -25,6 +31,7 @@ const DOMAINS: ReadonlySet<string> = new Set(['', 'ai.onnx', 'ai.onnx.ml'])
 const FLOATS: ReadonlySet<number> = new Set([1, 10, 11])
 
 interface Node {
+  readonly message: Buffer
   readonly operator: string
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
@@ -35,18 +42,19 @@ interface Node {
 
 /**
  * Whether no row can make a model hang, or end the process that it runs in: it has no graphs or functions within it, and none
- * but operators of which that is known. Throws when the bytes are no protocol buffers.
+ * but operators of which that is known. Trees are followed unless they are `known` to be whole, as after a probation: that takes
+ * longer than all the rest. Throws when the bytes are no protocol buffers.
  */
-export function isHarmless(model: Buffer): boolean {
+export function isHarmless(model: Buffer, trees: 'known' | 'unknown'): boolean {
   let harmless = true
   readFields(model, (field, value) => {
-    if (field === 7) harmless &&= isHarmlessGraph(bytesOf(value))
+    if (field === 7) harmless &&= isHarmlessGraph(bytesOf(value), trees === 'unknown')
     if (field === 25) harmless = false
   })
   return harmless
 }
 
-function isHarmlessGraph(graph: Buffer): boolean {
+function isHarmlessGraph(graph: Buffer, followsTrees: boolean): boolean {
   const floats = new Set<string>()
   const nodes: Node[] = []
   readFields(graph, (field, value) => {
@@ -65,18 +73,20 @@ function isHarmlessGraph(graph: Buffer): boolean {
     const answersFloats =
       TO_FLOATS.has(node.operator) || FLOATS.has(node.type) || (AS_FIRST.has(node.operator) && takesFloats)
     if (answersFloats) for (const name of node.outputs) floats.add(name)
-    return node.isPlain && (HARMLESS.has(node.operator) || (HARMLESS_FLOATS.has(node.operator) && takesFloats))
+    if (!node.isPlain) return false
+    if (followsTrees && TREES.has(node.operator)) return treeProblem(readNodeOf(node.message), null) === null
+    return HARMLESS.has(node.operator) || (HARMLESS_FLOATS.has(node.operator) && takesFloats)
   })
 }
 
 /** NodeProto: input 1, output 2, op_type 4, attribute 5, domain 7. */
-function readNode(node: Buffer): Node {
+function readNode(message: Buffer): Node {
   const inputs: string[] = []
   const outputs: string[] = []
   let operator = ''
   let isPlain = true
   let type = 0
-  readFields(node, (field, value) => {
+  readFields(message, (field, value) => {
     if (field === 1) inputs.push(textOf(value))
     if (field === 2) outputs.push(textOf(value))
     if (field === 4) operator = textOf(value)
@@ -89,7 +99,7 @@ function readNode(node: Buffer): Node {
     }
   })
   const isTyped = operator === 'Cast' || operator === 'Constant'
-  return { operator, inputs, outputs, isPlain, type: isTyped ? type : 0 }
+  return { message, operator, inputs, outputs, isPlain, type: isTyped ? type : 0 }
 }
 
 /** AttributeProto: name 1, i 3, t 5, g 6, graphs 11. Read once: that of a forest has most of the file. */

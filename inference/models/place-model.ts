@@ -40,7 +40,7 @@ export async function placeModel(
     chooseExecutor({ mode, provider, isProven, longestRunMs: profile && longestRunMs(profile, settings) })
   const couldStay = mode === 'auto' && provider === 'cpu' && !providers.includes('cuda')
   const isQuick = known === null || hostOf(known, true) === 'inline'
-  const isProven = couldStay && isQuick && (await mayStay(manifest))
+  const isProven = couldStay && isQuick && (await mayStay(manifest, profiles.length > 0))
   let executor =
     (isProven && known === null) || hostOf(known, isProven) === 'inline'
       ? executors.inline(provider)
@@ -78,8 +78,11 @@ async function measured(model: PreparedModel, provider: Provider, logger: Logger
   }
 }
 
-/** Whether it can be in this process: soon loaded, and no row can end or hang it. What cannot be read is refused by its executor. */
-async function mayStay({ folder, file, files }: ModelManifest): Promise<boolean> {
+/**
+ * Whether it can be in this process: soon loaded, and no row can end or hang it. What cannot be read is refused by its executor. Only
+ * a version that is registered `wasOnProbation`: one in the pipeline's folder is looked at here.
+ */
+async function mayStay({ folder, file, files }: ModelManifest, wasOnProbation: boolean): Promise<boolean> {
   const bytes = [file, ...files.map(({ path }) => path)].reduce(
     (sum, path) => sum + (statSync(join(folder, path), { throwIfNoEntry: false })?.size ?? Number.POSITIVE_INFINITY),
     0,
@@ -87,7 +90,7 @@ async function mayStay({ folder, file, files }: ModelManifest): Promise<boolean>
   if (bytes > LARGEST_INLINE_BYTES) return false
   try {
     // not the bytes that are loaded: whoever loads them, often a child, verifies what it has read; this is 1 to 6 % of a load
-    return isHarmless(await readFile(join(folder, file)))
+    return isHarmless(await readFile(join(folder, file)), wasOnProbation ? 'known' : 'unknown')
   } catch (error) {
     if (error instanceof WireError) return false
     throw error

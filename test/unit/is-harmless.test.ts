@@ -3,7 +3,15 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { isHarmless } from '../../inference/models/is-harmless.ts'
 import { onnxModel } from '../../infra/bench/hop/onnx.ts'
-import { CRASHING, CRASHING_AT_LOAD, HANGING, HUNGRY, ORDINARY, REFUSING } from '../support/onnx/hostile-models.ts'
+import {
+  CIRCLING,
+  CRASHING,
+  CRASHING_AT_LOAD,
+  HANGING,
+  HUNGRY,
+  ORDINARY,
+  REFUSING,
+} from '../support/onnx/hostile-models.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
@@ -12,18 +20,22 @@ test.each([
   'test/fixtures/models/flight-delay-2',
   'test/fixtures/pipelines/orders/models/1',
 ])('the model of %s is harmless', (folder) => {
-  expect(isHarmless(readFileSync(join(ROOT, folder, 'model.onnx')))).toBe(true)
+  expect(isHarmless(readFileSync(join(ROOT, folder, 'model.onnx')), 'unknown')).toBe(true)
 })
 
 test.each(Object.entries({ ORDINARY, REFUSING }))(
   'a model of operators that always end is harmless: %s',
   (_, { model }) => {
-    expect(isHarmless(onnxModel(model))).toBe(true)
+    expect(isHarmless(onnxModel(model), 'unknown')).toBe(true)
   },
 )
 
-test.each(Object.entries({ HANGING, CRASHING, HUNGRY, CRASHING_AT_LOAD }))('%s is not', (_, { model }) => {
-  expect(isHarmless(onnxModel(model))).toBe(false)
+test.each(Object.entries({ HANGING, CIRCLING, CRASHING, HUNGRY, CRASHING_AT_LOAD }))('%s is not', (_, { model }) => {
+  expect(isHarmless(onnxModel(model), 'unknown')).toBe(false)
+})
+
+test('trees that a probation has followed are not followed again', () => {
+  expect(isHarmless(onnxModel(CIRCLING.model), 'known')).toBe(true)
 })
 
 test.each([
@@ -41,9 +53,9 @@ test.each([
     input: { name: 'x', width: 1 },
     output: { name: 'y', width: 1 },
   })
-  expect(isHarmless(model)).toBe(harmless)
+  expect(isHarmless(model, 'unknown')).toBe(harmless)
 })
 
 test('what is no protocol buffer is nothing', () => {
-  expect(() => isHarmless(Buffer.from('no model'))).toThrow()
+  expect(() => isHarmless(Buffer.from('no model'), 'unknown')).toThrow()
 })

@@ -8,7 +8,7 @@ import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import type { ModelProfile } from '../../schemas/control/models.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { versionOf } from '../support/model-version.ts'
-import { CRASHING, HANGING, ORDINARY } from '../support/onnx/hostile-models.ts'
+import { CIRCLING, CRASHING, HANGING, ORDINARY, POISON } from '../support/onnx/hostile-models.ts'
 
 const PROFILE = { provider: 'cpu', fixedUs: 20, rowUs: 0.1, tail: 1.5 } as const
 
@@ -16,14 +16,16 @@ async function place(
   manifest: ModelManifest,
   options: {
     readonly providers?: readonly Provider[]
-    readonly profile?: ModelProfile
+    /** Null = it had no probation, as a version in the pipeline's folder. */
+    readonly profile?: ModelProfile | null
     readonly executors?: Executors
   } = {},
 ): Promise<PlacedModel> {
   const { providers = ['cpu'], profile = PROFILE, executors } = options
   const own = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
   onTestFinished(() => own.close())
-  return placeModel({ manifest, profiles: executors === undefined ? [profile] : [], purpose: 'answers' }, 'cpu', {
+  const profiles = executors === undefined && profile !== null ? [profile] : []
+  return placeModel({ manifest, profiles, purpose: 'answers' }, 'cpu', {
     choice: {
       ...{ name: 'm', alias: 'production', directory: '', output: { tensor: 'y', index: 0 } },
       ...{ budgetMs: 20, deadlineMs: null, provider: { name: 'cpu', demand: 'require' }, fallback: null },
@@ -48,6 +50,14 @@ test.each(Object.entries({ CRASHING, HANGING }))(
     expect((await place(versionOf(one))).executor.kind).toBe('process')
   },
 )
+
+test('a version without probation is followed through its trees: a circle in them ends a child, and not this process', async () => {
+  expect((await place(versionOf(ORDINARY), { profile: null })).executor.kind).toBe('inline')
+  const { executor, model } = await place(versionOf(CIRCLING), { profile: null })
+  expect(executor.kind).toBe('process')
+  await expect(model.run(Float32Array.of(POISON, 2, 3))).rejects.toMatchObject({ fault: 'timeout' })
+  expect(await model.run(Float32Array.of(1, 2, 3))).toMatchObject({ outputs: Float32Array.of(2) })
+})
 
 test('a model that is known to be slow is in a child, and nobody looks into its file for that', async () => {
   const manifest = versionOf(ORDINARY)

@@ -85,6 +85,11 @@ export function readStructure(model: Buffer): OnnxStructure {
   return { irVersion, graphs, opsets, functions, ...found }
 }
 
+/** One node. Throws as `readStructure` does. */
+export function readNodeOf(message: Buffer): OnnxNode {
+  return readNode(message, { nodes: [], external: [], widths: new Map() }, 0)
+}
+
 interface Found {
   readonly nodes: OnnxNode[]
   readonly external: ExternalData[]

@@ -2,15 +2,18 @@ import type { OnnxAttribute, OnnxNode } from './onnx-structure.ts'
 
 /** A tree ensemble's nodes side by side, whatever version of the operator it is written in. */
 interface Forest {
-  /** Key of each node. */
-  readonly keys: readonly string[]
+  readonly nodes: number
+  /** What a node is called. */
+  keyOf(at: number): string
   /** Position of each node's children; empty for a leaf. */
   readonly children: readonly (readonly number[])[]
   readonly roots: readonly number[]
 }
 
 const NONE: OnnxAttribute = { ints: [], floats: [], strings: [], text: '', tensor: null }
-const MODES = ['BRANCH_LEQ', 'BRANCH_LT', 'BRANCH_GTE', 'BRANCH_GT', 'BRANCH_EQ', 'BRANCH_NEQ', 'BRANCH_MEMBER', 'LEAF']
+const MODES: ReadonlySet<string> = new Set(
+  'BRANCH_LEQ BRANCH_LT BRANCH_GTE BRANCH_GT BRANCH_EQ BRANCH_NEQ BRANCH_MEMBER LEAF'.split(' '),
+)
 /** TreeEnsemble (ai.onnx.ml 5) writes its modes as numbers, and has no leaves among its nodes. */
 const BRANCHES = 7
 /** No row is that wide, where it is not known how wide it is. */
@@ -27,6 +30,8 @@ export function treeProblem(node: OnnxNode, width: number | null): string | null
   return nodeForestProblem(of, width, node.operator === 'TreeEnsembleClassifier' ? 'class' : 'target')
 }
 
+/** Position of each node, by its tree and number. */
+type Places = Map<number, Map<number, number>>
 type Attributes = (name: string) => OnnxAttribute
 
 /** ai.onnx.ml 1 to 3: leaves are nodes, a node is named by tree and number, children by number in the same tree. */
@@ -45,15 +50,16 @@ function nodeForestProblem(of: Attributes, width: number | null, what: 'class' |
   if (values.length !== count && of('nodes_values_as_tensor').tensor === null) {
     return `${count} nodes and ${values.length} values`
   }
-  const places = new Map<string, number>()
+  const keyOf = (at: number): string => `${treeIds[at]}/${nodeIds[at]}`
+  const places: Places = new Map()
   for (let at = 0; at < count; at++) {
-    const key = `${treeIds[at]}/${nodeIds[at]}`
-    if (places.has(key)) return `node ${key} is there twice`
-    places.set(key, at)
-    if (!MODES.includes(modes[at] ?? '')) return `node ${key} has the mode ${JSON.stringify(modes[at])}`
-    if (Number.isNaN(values[at])) return `node ${key} compares with no number`
+    const [tree, id] = [treeIds[at] ?? 0, nodeIds[at] ?? 0]
+    const ofTree = places.get(tree) ?? new Map<number, number>()
+    if (ofTree.has(id)) return `node ${keyOf(at)} is there twice`
+    places.set(tree, ofTree.set(id, at))
+    if (!MODES.has(modes[at] ?? '')) return `node ${keyOf(at)} has the mode ${JSON.stringify(modes[at])}`
+    if (Number.isNaN(values[at])) return `node ${keyOf(at)} compares with no number`
   }
-  const keys = [...places.keys()]
   const children: (readonly number[])[] = []
   const isChild = new Uint8Array(count)
   for (let at = 0; at < count; at++) {
@@ -62,23 +68,22 @@ function nodeForestProblem(of: Attributes, width: number | null, what: 'class' |
       continue
     }
     const feature = features[at] ?? -1
-    if (!isIndex(feature, width)) return `node ${keys[at]} reads feature ${feature}`
+    if (!isIndex(feature, width)) return `node ${keyOf(at)} reads feature ${feature}`
     const both: number[] = []
-    for (const id of [whenTrue[at], whenFalse[at]]) {
-      const child = places.get(`${treeIds[at]}/${id}`)
-      if (child === undefined) return `node ${keys[at]} leads to ${id}, which is not there`
+    for (const id of [whenTrue[at] ?? -1, whenFalse[at] ?? -1]) {
+      const child = places.get(treeIds[at] ?? 0)?.get(id)
+      if (child === undefined) return `node ${keyOf(at)} leads to ${id}, which is not there`
       both.push(child)
       isChild[child] = 1
     }
     children.push(both)
   }
-  const roots = keys.flatMap((_, at) => (isChild[at] === 0 ? at : []))
-  const trees = new Set(treeIds).size
-  if (roots.length !== trees) return `${trees} trees and ${roots.length} roots`
-  return walkProblem({ keys, children, roots }) ?? weightProblem(of, what, places)
+  const roots = children.flatMap((_, at) => (isChild[at] === 0 ? at : []))
+  if (roots.length !== places.size) return `${places.size} trees and ${roots.length} roots`
+  return walkProblem({ nodes: count, keyOf, children, roots }) ?? weightProblem(of, what, places)
 }
 
-function weightProblem(of: Attributes, what: 'class' | 'target', places: ReadonlyMap<string, number>): string | null {
+function weightProblem(of: Attributes, what: 'class' | 'target', places: Places): string | null {
   const treeIds = of(`${what}_treeids`).ints
   const nodeIds = of(`${what}_nodeids`).ints
   const ids = of(`${what}_ids`).ints
@@ -92,10 +97,11 @@ function weightProblem(of: Attributes, what: 'class' | 'target', places: Readonl
     return `${treeIds.length} nodes with a weight, and ${weights.length} weights`
   }
   for (let at = 0; at < treeIds.length; at++) {
-    const key = `${treeIds[at]}/${nodeIds[at]}`
-    if (!places.has(key)) return `there is a weight for ${key}, which is not there`
-    if (!isIndex(ids[at] ?? -1, outputs)) return `node ${key} gives output ${ids[at]}`
-    if (!Number.isFinite(weights[at] ?? 0)) return `the weight of node ${key} is ${weights[at]}`
+    const keyOf = (): string => `${treeIds[at]}/${nodeIds[at]}`
+    const isThere = places.get(treeIds[at] ?? 0)?.has(nodeIds[at] ?? 0) === true
+    if (!isThere) return `there is a weight for ${keyOf()}, which is not there`
+    if (!isIndex(ids[at] ?? -1, outputs)) return `node ${keyOf()} gives output ${ids[at]}`
+    if (!Number.isFinite(weights[at] ?? 0)) return `the weight of node ${keyOf()} is ${weights[at]}`
   }
   return null
 }
@@ -128,22 +134,22 @@ function leafForestProblem(of: Attributes, width: number | null): string | null 
     }
   }
   if (!roots.every((root) => isIndex(root, count))) return 'a tree begins at a node that is not there'
-  return walkProblem({ keys: children.map((_, at) => String(at)), children, roots })
+  return walkProblem({ nodes: children.length, keyOf: String, children, roots })
 }
 
 /** Every node must be reached once. */
-function walkProblem({ keys, children, roots }: Forest): string | null {
-  const seen = new Uint8Array(keys.length)
+function walkProblem({ nodes, keyOf, children, roots }: Forest): string | null {
+  const seen = new Uint8Array(nodes)
   const ahead = [...roots]
   let reached = 0
   for (let at = ahead.pop(); at !== undefined; at = ahead.pop()) {
-    if (seen[at] === 1) return `node ${keys[at]} is reached on two ways`
+    if (seen[at] === 1) return `node ${keyOf(at)} is reached on two ways`
     seen[at] = 1
     reached++
     ahead.push(...(children[at] ?? []))
   }
-  if (reached === keys.length) return null
-  return `node ${keys[seen.indexOf(0)]} is reached from no root`
+  if (reached === nodes) return null
+  return `node ${keyOf(seen.indexOf(0))} is reached from no root`
 }
 
 /** `size` null = not known. */

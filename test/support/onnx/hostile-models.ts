@@ -86,6 +86,37 @@ export const HANGING = version(
   ]),
 )
 
+/** A tree with a branch that leads back: followed for ever when a row is poisoned. */
+export const CIRCLING = version({
+  nodes: [
+    {
+      operator: 'TreeEnsembleRegressor',
+      domain: 'ai.onnx.ml',
+      inputs: [IN.name],
+      outputs: [OUT.name],
+      attributes: {
+        n_targets: 1,
+        nodes_treeids: [0, 0, 0, 0, 0, 0],
+        nodes_nodeids: [0, 1, 2, 3, 4, 5],
+        nodes_modes: ['BRANCH_LEQ', 'LEAF', 'BRANCH_LEQ', 'LEAF', 'BRANCH_LEQ', 'LEAF'],
+        nodes_featureids: [0, 0, 0, 0, 0, 0],
+        nodes_values: { floats: [POISON - 1, 0, 1e9, 0, 1e9, 0] },
+        nodes_truenodeids: [1, 0, 4, 0, 2, 0],
+        nodes_falsenodeids: [2, 0, 3, 0, 5, 0],
+        nodes_hitrates: { floats: [1, 1, 1, 1, 1, 1] },
+        nodes_missing_value_tracks_true: [0, 0, 0, 0, 0, 0],
+        target_treeids: [0, 0, 0],
+        target_nodeids: [1, 3, 5],
+        target_ids: [0, 0, 0],
+        target_weights: { floats: [2, 3, 4] },
+      },
+    },
+  ],
+  weights: [],
+  input: IN,
+  output: OUT,
+})
+
 /** Ends the process with SIGFPE when a row is poisoned: the least int64 is divided by -1, which x86 processors trap. */
 export const CRASHING = version(
   mean([
