@@ -75,9 +75,11 @@ const COPY_MS_PER_BYTE = 0.15e-6
 /** What a run costs beside the model, ms of CPU: turns of the event loop, promises, and for a child the hand-over, on both sides. */
 const TURN_MS = 0.03
 const HAND_OVER_MS = 0.2
-/** Each so-manieth full batch has only a part of the rows, about a/b, where a is half of what it takes: runs of one size do not tell a from b. */
-const PROBE_EVERY = 16
-const PROBE_PART = 16
+/** Larger batches gain less than 2 % by the formula, and no more in a forest, which gains more than the formula knows: it walks tree by tree. */
+const LARGEST = 8
+/** Each so-manieth full batch has only a/b rows, where a is half of what it takes: runs of one size do not tell a from b. */
+const PROBE_EVERY = 64
+const PROBE_PART = 4
 const BACK_OFF = 0.9
 /** Rows and outputs in a processor's second cache beside what the model keeps of them there: an MLP lost a seventh of its peak on twice as many. */
 const CACHED_BYTES = 2 ** 18
@@ -97,14 +99,14 @@ const TIMER_MS = 1
  *   n_slo = ((B / ((s+1)·q)) − a) / b  a row may wait for the s runs before it and takes part in its own, each of at most
  *                                      q·L(n) (Nexus, SOSP '19: 2·L(n) ≤ SLO for s = 1)
  *   n_2   = 256 KiB / bytes of a row   rows that stay in a processor's second cache
- *   cap   = min(2·n90, max(n90, n_2), n_slo, guard, ceilings), at least 1
+ *   cap   = min(8·n90, max(n90, n_2), n_slo, guard, ceilings), at least 1
  *   alone = 1 / (c/(a+o) + 1/cap)      rows from which a run of their own, (a+o)/rows more, costs less than to copy them for
  *                                      one of `cap` rows; c = copy of a row, o = what a run costs beside the model
  *   guard                              AIMD (Clipper, NSDI '17): a run over B/2 → 0.9 · cap; a full one in time → + n90/16;
  *                                      small ones that tell a from b do not count
  *
  * With more queued than can be answered in time at that cap every row would be late, each later than the last: then the cap is
- * the efficient one, of 2·n90, until the queue is short again.
+ * the efficient one, of 8·n90, until the queue is short again.
  */
 export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
   const { fit, budgetMs, slots, inline, width, outputWidth, bounds } = options
@@ -128,7 +130,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     const loop = inline ? rowsWithin(Math.max(EVENT_LOOP_MS, 2 * fit.fixedMs)) : ceiling
     const efficient = efficientRows()
     const cached = Math.max(efficient, CACHED_BYTES / rowBytes)
-    return Math.max(1, Math.floor(Math.min(2 * efficient, cached, loop, ceiling)))
+    return Math.max(1, Math.floor(Math.min(LARGEST * efficient, cached, loop, ceiling)))
   }
 
   function usualCap(): number {
@@ -139,7 +141,8 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     const usual = usualCap()
     const late = (queuedRows / usual) * fit.predictMs(usual) > budgetMs
     const whole = late ? efficientCap() : usual
-    return full % PROBE_EVERY === PROBE_EVERY - 1 ? Math.ceil(whole / PROBE_PART) : whole
+    const isProbe = full % PROBE_EVERY === PROBE_EVERY - 1
+    return isProbe ? Math.ceil(Math.min(whole / PROBE_PART, fit.fixedMs / fit.rowMs)) : whole
   }
 
   function raise(now: number): void {

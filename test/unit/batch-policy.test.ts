@@ -27,9 +27,9 @@ const queue = (state: Partial<QueueState>): QueueState => ({
   ...state,
 })
 
-test('a batch has twice the rows that reach 90 % of the throughput', () => {
-  expect(policyOf().figures()).toMatchObject({ cap: 64, efficientRows: 33, overBudget: false })
-  expect(policyOf({ profile: NETWORK }).figures()).toMatchObject({ cap: 1_058, efficientRows: 530 })
+test('a batch has eight times the rows that reach 90 % of the throughput, or what stays in the cache', () => {
+  expect(policyOf().figures()).toMatchObject({ cap: 258, efficientRows: 33, overBudget: false })
+  expect(policyOf({ profile: NETWORK }).figures()).toMatchObject({ cap: 2_048, efficientRows: 530 })
 })
 
 test('the budget bounds it: two runs, or three where one is handed over ahead', () => {
@@ -44,14 +44,14 @@ test('rows, bytes and the event loop bound it', () => {
   expect(policyOf({ bounds: { maxRows: 100, maxBytes: 10 * 32 * 4 } }).cap(1)).toBe(10)
   const heavy = createCostFit({ provider: 'cpu', fixedUs: 1_000, rowUs: 100, tail: 1 })
   expect(policyOf({ fit: heavy, budgetMs: 1_000 }).cap(1)).toBe(40)
-  expect(policyOf({ fit: heavy, budgetMs: 1_000, inline: false }).cap(1)).toBe(180)
+  expect(policyOf({ fit: heavy, budgetMs: 1_000, inline: false }).cap(1)).toBe(720)
   expect(() => policyOf({ bounds: { maxRows: 0, maxBytes: 1 } })).toThrow(RangeError)
 })
 
 test('a queue that will be late anyway is emptied at the efficient size', () => {
   const policy = policyOf({ budgetMs: 0.1 })
   expect(policy.cap(5)).toBe(5)
-  expect(policy.cap(1_000)).toBe(64)
+  expect(policy.cap(1_000)).toBe(258)
 })
 
 test('runs over half the budget make batches smaller, full ones in time larger again', () => {
@@ -89,16 +89,16 @@ test('where memory did not suffice for so many rows, batches have half of them, 
 
 test('a small one that takes long makes the others no smaller', () => {
   const policy = policyOf({ budgetMs: 2 })
-  for (let run = 0; run < 15; run++) policy.ran(64, 64, 'full', 0.0128 + 0.00356 * 64)
+  for (let run = 0; run < 63; run++) policy.ran(64, 64, 'full', 0.0128 + 0.00356 * 64)
   const probe = policy.cap(1)
   expect(probe).toBeLessThan(8)
   policy.ran(probe, probe, 'full', 1.5)
   expect(policy.cap(1)).toBeGreaterThan(32)
 })
 
-test('one full batch in sixteen is small, to tell what is fixed from what is not', () => {
+test('one full batch in 64 is small, to tell what is fixed from what is not', () => {
   const policy = policyOf()
-  const caps = Array.from({ length: 32 }, () => {
+  const caps = Array.from({ length: 128 }, () => {
     const cap = policy.cap(1)
     policy.ran(cap, cap, 'full', 0.0128 + 0.00356 * cap)
     return cap
@@ -109,7 +109,7 @@ test('one full batch in sixteen is small, to tell what is fixed from what is not
 test('what is queued is run, in a second slot only what is efficient', () => {
   const policy = policyOf()
   expect(policy.decide(queue({ rows: 1 }))).toBe('drained')
-  expect(policy.decide(queue({ rows: 64 }))).toBe('full')
+  expect(policy.decide(queue({ rows: 258 }))).toBe('full')
   expect(policy.decide(queue({ rows: 20, running: 1 }))).toBe(Number.POSITIVE_INFINITY)
   expect(policy.decide(queue({ rows: 40, running: 1 }))).toBe('drained')
 })
