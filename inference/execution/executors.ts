@@ -16,7 +16,8 @@ export interface Executors {
   inline(provider: Provider): Executor
   /** For one model: it is ended with it, or when it is refused. */
   child(purpose: ExecutorPurpose, provider: Provider, version: string): Executor
-  quarantine(provider: Provider): Quarantine
+  /** Of its own for each purpose: what replays rows of a shadow never keeps those of answers waiting. */
+  quarantine(purpose: ExecutorPurpose, provider: Provider): Quarantine
   /** What runs of a model take, by which a run that hangs is known. */
   learn(manifest: ModelManifest, profile: ModelProfile): void
   /** Frees what quarantines keep of a version that is closed. */
@@ -32,15 +33,12 @@ export interface ExecutorsOptions {
   readonly memoryLimitBytes: number
 }
 
-/** A row alone that takes longer than this in quarantine is the one that hung. */
-const QUARANTINE_TIMEOUT_MS = 1_000
-
 export function createExecutors(options: ExecutorsOptions): Executors {
   const { logger, memoryLimitBytes } = options
   const profiles = new Map<string, ModelProfile>()
   const children = new Set<Executor>()
   const inline = new Map<Provider, Executor>()
-  const quarantines = new Map<Provider, Quarantine>()
+  const quarantines = new Map<string, Quarantine>()
 
   /** 0 = not known. */
   const expectedOn =
@@ -87,20 +85,21 @@ export function createExecutors(options: ExecutorsOptions): Executors {
           memoryLimitBytes,
         }),
       ),
-    quarantine(provider) {
-      const known = quarantines.get(provider)
+    quarantine(purpose, provider) {
+      const key = `${purpose} ${provider}`
+      const known = quarantines.get(key)
       if (known !== undefined) return known
       const quarantine = createQuarantine({
-        open: () =>
+        open: (minTimeoutMs) =>
           createProcessExecutor({
             provider,
-            logger: logger.child({ executor: 'quarantine', provider }),
+            logger: logger.child({ executor: 'quarantine', purpose, provider }),
             expectedMs: expectedOn(provider),
             memoryLimitBytes,
-            minTimeoutMs: QUARANTINE_TIMEOUT_MS,
+            ...(minTimeoutMs === undefined ? {} : { minTimeoutMs }),
           }),
       })
-      quarantines.set(provider, quarantine)
+      quarantines.set(key, quarantine)
       return quarantine
     },
     forget(manifest) {

@@ -22,7 +22,9 @@ const SUSPECT_SHARE = 0.5
 const HALVINGS = 2
 /** Of a batch of more rows that ended a child for want of memory, and whose rows do not, the number is to blame. */
 const SMALL_BATCH = 16
-/** Batches in a row that ended a child though each of their rows was answered alone. */
+/** Rows that alone took this share of the time of their batch, together, are why it was late. */
+const SLOW_SHARE = 0.5
+/** Batches in a row that ended a child though each of their rows was answered alone, and soon. */
 const UNEXPLAINED = 3
 const NONE: ReadonlyMap<number, RowFailure> = new Map()
 
@@ -31,7 +33,8 @@ const NONE: ReadonlyMap<number, RowFailure> = new Map()
  * and the others have their outputs. After a run that ended a child, its rows are replayed one by one in quarantine, while
  * the executor goes on with other runs; quarantine gets ready while a run that may hang still has time. A batch for which
  * there is not the memory is halved first. Rejects with `model_failed` (crash) when no row is to blame: the model fails even
- * on a row that it is known to answer, or three batches in a row end the child and no row of them does, nor their number.
+ * on a row that it is known to answer, or three batches in a row end the child and no row of them does, nor their number, nor
+ * what their rows take.
  */
 export function isolateRows({ model, provider, quarantine, expectedMs }: IsolationDeps): RunRows {
   const { manifest } = model
@@ -111,7 +114,8 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
       outputs.set(replayed.outputs, from * width)
       batchRows.fill(1, from, to)
       for (const [row, failure] of replayed.failures) failures.set(from + row, failure)
-      if ([...replayed.failures.values()].some(({ reason }) => reason !== 'model_error')) unexplained = 0
+      const areSlow = error.fault === 'timeout' && replayed.tookMs >= SLOW_SHARE * runLimitMs(expectedMs(to - from))
+      if (areSlow || [...replayed.failures.values()].some(({ reason }) => reason !== 'model_error')) unexplained = 0
       else if (error.fault !== 'memory' || to - from <= SMALL_BATCH) unexplainedAgain(error)
     }
 

@@ -1,18 +1,14 @@
 import { MillraceError, retryable } from '../../infra/runtime/errors.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
-import { type Executor, ModelRunError, type PreparedModel } from './executor.ts'
-import type { RowFailure } from './run-rows.ts'
-
-/** What became of rows that were run one by one. */
-export interface Replay {
-  /** [rows, manifest.output.width] */
-  readonly outputs: Float32Array
-  readonly failures: ReadonlyMap<number, RowFailure>
-}
+import type { Executor, PreparedModel } from './executor.ts'
+import { type Replay, replayRows } from './replay-rows.ts'
 
 /**
- * A child of its own, in which the rows of a run that ended another child are run one by one: what ends this one, too, is to
- * blame. It is started when it is needed, and ended when it has not been for a while.
+ * Children of its own, in which the rows of a run that ended another child are run one by one: what ends one of these, too, is
+ * to blame. A row has as long there as it has in its executor when it is a batch alone, whatever became of the rows beside it:
+ * what is answered in that time is never given up. While one takes long, a second child answers the others, so only rows that
+ * are to blame cost their time, one after another. The first child is started when it is needed, the second one when a row
+ * takes long, and both are ended when they have not been needed for a while.
  */
 export interface Quarantine {
   /** Gets ready for a replay that may come; whether it could is told to who asks for the replay. */
@@ -25,20 +21,26 @@ export interface Quarantine {
 }
 
 export interface QuarantineOptions {
-  /** A process executor; its watchdog decides how long one row may take. */
-  open(): Executor
+  /** A process executor; its watchdog decides how long one row may take: `leastMs` at least, where that is given. */
+  open(leastMs?: number): Executor
   /** Default 30,000. */
   readonly idleMs?: number
 }
 
+/** A row that takes the second child longer is left to the first one, which gives it all of its time. */
+const LOOK_MS = 250
+
 interface Host {
   readonly executor: Executor
+  another: Executor | null
   /** By the folder of the version: versions may have a model file in common, and differ in what is beside it. */
   readonly guests: Map<string, Guest>
 }
 
 interface Guest {
   readonly model: Promise<PreparedModel>
+  /** In the other child; null = not asked for, or it could not be had. */
+  another: Promise<PreparedModel> | null
   uses: number
   isLeaving: boolean
 }
@@ -54,18 +56,33 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
     const ended = host
     host = null
     const before = ending
-    ending = before.then(() => ended?.executor.close())
+    ending = before.then(async () => {
+      await Promise.all([ended?.executor.close(), ended?.another?.close()])
+    })
     await ending
   }
 
   function guestOf(manifest: ModelManifest): Guest {
-    host ??= { executor: open(), guests: new Map() }
+    host ??= { executor: open(), another: null, guests: new Map() }
     const { executor, guests } = host
     const known = guests.get(manifest.folder)
     if (known !== undefined) return known
-    const guest: Guest = { model: executor.prepare(manifest), uses: 0, isLeaving: false }
+    const guest: Guest = { model: executor.prepare(manifest), another: null, uses: 0, isLeaving: false }
     guests.set(manifest.folder, guest)
     return guest
+  }
+
+  /** Null when it cannot be had, which its executor has logged: then the first child does everything. */
+  async function anotherOf(manifest: ModelManifest, guest: Guest): Promise<PreparedModel | null> {
+    if (host === null || isClosed) return null
+    host.another ??= open(LOOK_MS)
+    guest.another ??= host.another.prepare(manifest)
+    try {
+      return await guest.another
+    } catch {
+      guest.another = null
+      return null
+    }
   }
 
   function leave({ folder }: ModelManifest, guest: Guest): void {
@@ -74,19 +91,23 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
     retireUnused(guest)
   }
 
-  function retireUnused({ model, uses, isLeaving }: Guest): void {
+  function retireUnused({ model, another, uses, isLeaving }: Guest): void {
+    if (!isLeaving || uses > 0) return
     // what was never loaded, or is gone with its child, need not be freed
-    if (isLeaving && uses === 0) model.then((one) => one.retire()).catch(() => undefined)
+    for (const each of [model, another]) each?.then((one) => one.retire()).catch(() => undefined)
   }
 
-  async function use<T>(manifest: ModelManifest, work: (model: PreparedModel) => Promise<T>): Promise<T | null> {
+  async function use<T>(
+    manifest: ModelManifest,
+    work: (model: PreparedModel, another: () => Promise<PreparedModel | null>) => Promise<T>,
+  ): Promise<T | null> {
     if (isClosed) throw retryable('model_unavailable', 'the quarantine is closed')
     const guest = guestOf(manifest)
     guest.uses++
     users++
     if (idle !== null) clearTimeout(idle)
     try {
-      return await work(await guest.model)
+      return await work(await guest.model, () => anotherOf(manifest, guest))
     } catch (error) {
       leave(manifest, guest)
       if (error instanceof MillraceError && error.fate === 'crash') return null
@@ -103,7 +124,7 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
     warm(manifest) {
       if (!isClosed) use(manifest, () => Promise.resolve()).catch(() => undefined)
     },
-    replay: (manifest, rows) => use(manifest, (model) => oneByOne(model, rows)),
+    replay: (manifest, rows) => use(manifest, (model, another) => replayRows(model, another, rows)),
     forget(manifest) {
       const guest = host?.guests.get(manifest.folder)
       if (guest !== undefined) leave(manifest, guest)
@@ -115,45 +136,3 @@ export function createQuarantine({ open, idleMs = 30_000 }: QuarantineOptions): 
     },
   }
 }
-
-/** Least time of a row when one before it hung: where one does, others are likely to. */
-const AFTER_HANG_MS = 100
-
-async function oneByOne(model: PreparedModel, rows: Float32Array): Promise<Replay> {
-  const { input, output } = model.manifest
-  const features = input.features.length
-  const count = rows.length / features
-  const outputs = new Float32Array(count * output.width)
-  const failures = new Map<number, RowFailure>()
-  let next = 0
-  /** Undefined = what the executor gives. */
-  let leastMs: number | undefined
-
-  async function ask(): Promise<void> {
-    for (let row = next++; row < count; row = next++) {
-      try {
-        const { outputs: answer } = await model.run(rows.subarray(row * features, (row + 1) * features), leastMs)
-        outputs.set(answer, row * output.width)
-      } catch (error) {
-        if (!(error instanceof ModelRunError)) {
-          next = count
-          throw error
-        }
-        failures.set(row, { reason: REASONS[error.fault], message: error.message })
-        if (error.fault === 'timeout') leastMs = AFTER_HANG_MS
-      }
-    }
-  }
-
-  // the child gets the next while it is at the one before
-  await Promise.all([ask(), ask()])
-  return { outputs, failures }
-}
-
-const REASONS = {
-  rows: 'model_error',
-  allocation: 'model_error',
-  crash: 'model_crash',
-  memory: 'model_crash',
-  timeout: 'model_timeout',
-} as const

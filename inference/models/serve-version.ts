@@ -5,6 +5,7 @@ import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { createBatchPolicy } from '../batching/batch-policy.ts'
 import { createCostFit } from '../batching/cost-fit.ts'
 import { createMicroBatcher } from '../batching/create-micro-batcher.ts'
+import type { ExecutorPurpose } from '../execution/executors.ts'
 import { isolateRows } from '../execution/isolate-rows.ts'
 import { bucketsBelow, inParts, paddedModel } from '../execution/providers/padded.ts'
 import { routeByProvider } from '../execution/providers/route-by-provider.ts'
@@ -44,7 +45,7 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
   const batcher = createMicroBatcher({
     width,
     outputWidth,
-    run: runsOf(placed, deps, width, outputWidth),
+    run: runsOf(placed, facts.purpose, deps, width, outputWidth),
     slots,
     inline: isInline,
     policy,
@@ -81,6 +82,7 @@ async function retireAll(placed: readonly PlacedModel[]): Promise<void> {
 
 function runsOf(
   placed: readonly PlacedModel[],
+  purpose: ExecutorPurpose,
   { executors, settings, clock, logger, observer }: ServeVersionDeps,
   width: number,
   outputWidth: number,
@@ -88,7 +90,7 @@ function runsOf(
   const runs = new Map(
     placed.map(({ executor, model, profile: { fixedUs, rowUs } }) => {
       const { provider } = executor
-      const quarantine = executor.kind === 'inline' ? null : executors.quarantine(provider)
+      const quarantine = executor.kind === 'inline' ? null : executors.quarantine(purpose, provider)
       const expectedMs = (rows: number): number => (fixedUs + rowUs * rows) / 1_000
       const buckets = provider === 'cuda' ? bucketsBelow(settings.maxRows) : []
       const isolated = isolateRows({ model: paddedModel(model, buckets), provider, quarantine, expectedMs })

@@ -1,11 +1,15 @@
 /** Models that hang, crash and eat memory, on ONNX Runtime as it is: what they end, and what goes on. */
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
+import { createExecutors } from '../../inference/execution/executors.ts'
+import { isolateRows } from '../../inference/execution/isolate-rows.ts'
 import { processUsage } from '../../inference/execution/process-usage.ts'
+import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { childPid } from '../support/child-pid.ts'
 import { eventually } from '../support/eventually.ts'
 import { endsOf, isolatedModel, processExecutor, rowsOf } from '../support/executor-hosts.ts'
 import { versionOf } from '../support/model-version.ts'
 import { CRASHING, CRASHING_AT_LOAD, HANGING, HUNGRY, ORDINARY, POISON } from '../support/onnx/hostile-models.ts'
+import { LABORIOUS } from '../support/onnx/slow-model.ts'
 import { slowdown } from '../support/slowdown.ts'
 
 const BATCH = 64
@@ -47,6 +51,42 @@ test('other batches go on while the rows of one are replayed', async () => {
   for (const result of await soon(Promise.all(behind))) expect(endsOf(result)).toEqual(scores)
   expect(endsOf(await hung)).toEqual(scores.with(40, 'model_timeout'))
   expect(order).toEqual(['behind 1', 'behind 2', 'behind 3', 'hung'])
+})
+
+/** A model whose rows take what their first feature says, served as a stage serves it; and the first feature of a row by its ms. */
+async function laborious() {
+  const executors = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
+  onTestFinished(() => executors.close())
+  const model = await executors.child('answers', 'cpu', '1').prepare(versionOf(LABORIOUS))
+  const TURNS = 100_000
+  let shortest = Number.POSITIVE_INFINITY
+  for (let run = 0; run < 3; run++) shortest = Math.min(shortest, (await model.run(rowsOf([TURNS]))).tookMs)
+  const quarantine = executors.quarantine('answers', 'cpu')
+  const run = isolateRows({ model, provider: 'cpu', quarantine, expectedMs: () => 0 })
+  return { executors, run, rowOf: (ms: number) => Math.fround(Math.round((ms / shortest) * TURNS)) }
+}
+
+test('rows that are slow are scored alone, in one batch, and beside one that hangs', async () => {
+  const { run, rowOf } = await laborious()
+  const [slow, slower, quick, hanging] = [rowOf(400), rowOf(800), rowOf(1), rowOf(1e6)]
+  const end = (first: number) => (first === hanging ? 'model_timeout' : expect.closeTo(score(first), -1))
+  // each row is in time, three of them are not
+  const together = [slower, slower, slower]
+  const batches = [[slower], together, [quick, hanging, slow, quick, slow], [slower, hanging], [hanging]]
+  for (const batch of batches) expect(endsOf(await run(rowsOf(batch)))).toEqual(batch.map(end))
+})
+
+test('a replay of a shadow that hangs keeps no replay of answers waiting', async () => {
+  const { executors, rowOf } = await laborious()
+  const manifest = versionOf(LABORIOUS)
+  const order: string[] = []
+  const replay = async (purpose: 'answers' | 'shadow', ...msOfRows: number[]): Promise<void> => {
+    await executors.quarantine(purpose, 'cpu').replay(manifest, rowsOf(msOfRows.map(rowOf)))
+    order.push(purpose)
+  }
+  const shadow = replay('shadow', 1e6, 1e6, 1e6)
+  await Promise.all([shadow, replay('answers', 1, 1)])
+  expect(order).toEqual(['answers', 'shadow'])
 })
 
 test('rows on which the model crashes are found, their neighbours are scored', async () => {

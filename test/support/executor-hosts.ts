@@ -28,10 +28,11 @@ export async function isolatedModel(
 ): Promise<IsolatedModel> {
   const executor = processExecutor(options)
   const quarantine = createQuarantine({
-    open: () =>
+    open: (leastMs) =>
       createProcessExecutor({
-        ...{ provider: 'cpu', logger: silentLogger, expectedMs: () => 0, minTimeoutMs: 1_000 },
+        ...{ provider: 'cpu', logger: silentLogger, expectedMs: () => 0 },
         ...options,
+        ...(leastMs === undefined ? {} : { minTimeoutMs: leastMs }),
       }),
   })
   onTestFinished(() => quarantine.close())

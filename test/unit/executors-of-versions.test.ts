@@ -46,3 +46,9 @@ test('versions in this process share its executor, one for each provider', () =>
   expect(executors.inline('cpu')).toBe(executors.inline('cpu'))
   expect(executors.inline('cuda')).toMatchObject({ kind: 'inline', provider: 'cuda' })
 })
+
+test('rows of answers and of shadows are replayed apart', () => {
+  const executors = executorsInTest()
+  expect(executors.quarantine('answers', 'cpu')).toBe(executors.quarantine('answers', 'cpu'))
+  expect(executors.quarantine('answers', 'cpu')).not.toBe(executors.quarantine('shadow', 'cpu'))
+})

@@ -2,7 +2,8 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { type ModelRun, ModelRunError, type PreparedModel, type RunFault } from '../../inference/execution/executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
-import type { Quarantine, Replay } from '../../inference/execution/quarantine.ts'
+import type { Quarantine } from '../../inference/execution/quarantine.ts'
+import type { Replay } from '../../inference/execution/replay-rows.ts'
 import type { RowFailure } from '../../inference/execution/run-rows.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { endsOf, rowsOf } from '../support/executor-hosts.ts'
@@ -53,6 +54,7 @@ const FAILURE: RowFailure = { reason: 'model_crash', message: 'too large' }
 const answersAll = quarantineThat((rows) => ({
   outputs: Float32Array.from([...rows].filter((_, at) => at % FEATURES === 0)),
   failures: new Map(),
+  tookMs: 1,
 }))
 
 test('a run that succeeds is one run, and its outputs are handed on as they are', async () => {
@@ -113,6 +115,7 @@ test('a row that ends a child alone, too, is to blame', async () => {
   const quarantine = quarantineThat(() => ({
     outputs: Float32Array.of(10, 0, 12),
     failures: new Map([[1, { reason: 'model_timeout', message: 'late' }]]),
+    tookMs: 1,
   }))
   for (let batch = 0; batch < 5; batch++) {
     expect(endsOf(await isolated(ending, quarantine)(rowsOf(range(3))))).toEqual([10, 'model_timeout', 12])
@@ -165,7 +168,7 @@ test('a row for which a child has not the memory costs few children', async () =
   const quarantine = quarantineThat((rows) => {
     const firsts = [...rows].filter((_, at) => at % FEATURES === 0)
     replayed.push(firsts.length)
-    return { outputs: Float32Array.from(firsts), failures: new Map([[firsts.indexOf(700), FAILURE]]) }
+    return { outputs: Float32Array.from(firsts), failures: new Map([[firsts.indexOf(700), FAILURE]]), tookMs: 1 }
   })
   const result = await isolated(hungry, quarantine)(rowsOf(range(1_024)))
   expect(endsOf(result)).toEqual(range(1_024).with(690, 'model_crash' as never))
@@ -195,6 +198,19 @@ test('three batches in a row that end the child without a row that does blame th
   await run(rowsOf(range(2)))
   await run(rowsOf(range(2)))
   await expect(run(rowsOf(range(2)))).rejects.toMatchObject({ code: 'model_failed', fate: 'crash' })
+})
+
+test('batches that were late because of what their rows take, each alone, blame nobody, however many', async () => {
+  const slow = quarantineThat((rows) => ({
+    outputs: Float32Array.from([...rows].filter((_, at) => at % FEATURES === 0)),
+    failures: new Map(),
+    tookMs: 3_000,
+  }))
+  const run = isolated(
+    failing((firsts) => (firsts.length > 1 ? 'timeout' : null)),
+    slow,
+  )
+  for (let batch = 0; batch < 5; batch++) expect(endsOf(await run(rowsOf(range(2))))).toEqual([10, 11])
 })
 
 test('a model that does not get as far as a row in quarantine is tried again, and blamed after three', async () => {

@@ -175,6 +175,7 @@ test('the copies of a row that hangs are replayed once', async () => {
         return {
           outputs: Float32Array.of(1, 0),
           failures: new Map([[1, { reason: 'model_timeout', message: 'late' }]]),
+          tookMs: 1,
         }
       },
       forget: () => {},

@@ -19,14 +19,14 @@ export function paddedModel(model: PreparedModel, buckets: readonly number[]): P
   if (buckets.length === 0) return model
   return {
     ...model,
-    async run(rows, leastMs) {
+    async run(rows) {
       const count = rows.length / width
       const size = buckets.find((one) => one >= count) ?? count
-      if (count === 0 || size === count) return await model.run(rows, leastMs)
+      if (count === 0 || size === count) return await model.run(rows)
       const filled = new Float32Array(size * width)
       filled.set(rows)
       for (let row = count; row < size; row++) filled.copyWithin(row * width, (count - 1) * width, count * width)
-      const { outputs, tookMs } = await model.run(filled, leastMs)
+      const { outputs, tookMs } = await model.run(filled)
       return { outputs: outputs.subarray(0, count * output.width), tookMs }
     },
   }

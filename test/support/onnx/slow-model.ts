@@ -1,3 +1,4 @@
+import type { OnnxGraph } from '../../../infra/bench/hop/onnx.ts'
 import type { ModelVersion } from '../model-version.ts'
 import { FEATURES, ORDINARY } from './hostile-models.ts'
 
@@ -5,6 +6,24 @@ import { FEATURES, ORDINARY } from './hostile-models.ts'
 const TURNS = 1_000
 
 const { model, golden } = ORDINARY
+
+/** Changes nothing. */
+const TURN: OnnxGraph = {
+  nodes: [
+    { operator: 'Identity', inputs: ['going'], outputs: ['goesOn'] },
+    { operator: 'Add', inputs: ['carried', 'none'], outputs: ['carriedOn'] },
+  ],
+  weights: [],
+  input: [
+    { name: 'turn', scalar: 'int64' },
+    { name: 'going', scalar: 'bool' },
+    { name: 'carried', width: FEATURES },
+  ],
+  output: [
+    { name: 'goesOn', scalar: 'bool' },
+    { name: 'carriedOn', width: FEATURES },
+  ],
+}
 
 /** Takes its time, and scores the negative of what the ordinary model does. */
 export const SLOW: ModelVersion = {
@@ -16,26 +35,7 @@ export const SLOW: ModelVersion = {
         operator: 'Loop',
         inputs: ['turns', '', 'features'],
         outputs: ['looped'],
-        attributes: {
-          body: {
-            graph: {
-              nodes: [
-                { operator: 'Identity', inputs: ['going'], outputs: ['goesOn'] },
-                { operator: 'Add', inputs: ['carried', 'none'], outputs: ['carriedOn'] },
-              ],
-              weights: [],
-              input: [
-                { name: 'turn', scalar: 'int64' },
-                { name: 'going', scalar: 'bool' },
-                { name: 'carried', width: FEATURES },
-              ],
-              output: [
-                { name: 'goesOn', scalar: 'bool' },
-                { name: 'carriedOn', width: FEATURES },
-              ],
-            },
-          },
-        },
+        attributes: { body: { graph: TURN } },
       },
       { operator: 'Neg', inputs: ['looped'], outputs: ['checked'] },
       ...model.nodes.slice(1),
@@ -44,4 +44,24 @@ export const SLOW: ModelVersion = {
   },
   golden: golden.map(({ features, outputs }) => ({ features, outputs: outputs.map((output) => -output) })),
   more: { version: 'slow' },
+}
+
+/** Scores as the ordinary model does; each row takes as many turns of a loop as its first feature says. */
+export const LABORIOUS: ModelVersion = {
+  ...ORDINARY,
+  model: {
+    ...model,
+    nodes: [
+      { operator: 'Gather', inputs: ['features', 'first'], outputs: ['firsts'], attributes: { axis: 1 } },
+      { operator: 'ReduceSum', inputs: ['firsts'], outputs: ['sum'], attributes: { keepdims: 0 } },
+      { operator: 'Cast', inputs: ['sum'], outputs: ['turns'], attributes: { to: 7 } },
+      {
+        operator: 'Loop',
+        inputs: ['turns', '', 'features'],
+        outputs: ['checked'],
+        attributes: { body: { graph: TURN } },
+      },
+      ...model.nodes.slice(1),
+    ],
+  },
 }
