@@ -44,7 +44,6 @@ export function createVersionCache(deps: VersionCacheDeps): VersionCache {
   const loading = new Map<string, Promise<void>>()
   const leaving = new Map<string, Promise<void>>()
   let pinned: ReadonlySet<string> = new Set()
-  let bytes = 0
   let uses = 0
   let pinsWereTooLarge = false
   let closing: Promise<void> | null = null
@@ -55,25 +54,32 @@ export function createVersionCache(deps: VersionCacheDeps): VersionCache {
     const startedAt = clock.monotonic()
     const opened = await deps.open(id)
     entries.set(id, { id, opened, holds: 0, used: ++uses, awaitedSince: clock.monotonic() })
-    bytes += opened.bytes
     observer.loaded(opened.version, (clock.monotonic() - startedAt) / 1_000)
     makeRoom()
-    observer.resident(entries.size, bytes)
+    sayResident()
   }
 
+  const bytesOf = (of: readonly Entry[]): number => of.reduce((sum, { opened }) => sum + opened.bytes(), 0)
+  const sayResident = (): void => observer.resident(entries.size, bytesOf([...entries.values()]))
+
   function makeRoom(): void {
-    if (bytes <= maxBytes) {
+    for (const entry of entries.values()) {
+      if (entry.opened.staysIdle || entry.holds > 0 || pinned.has(entry.id)) continue
+      logger.info(named(entry.opened.version), 'model closed: nothing is to use it any more')
+      void leave(entry)
+    }
+    if (bytesOf([...entries.values()]) <= maxBytes) {
       pinsWereTooLarge = false
       return
     }
-    while (bytes > maxBytes) {
+    while (bytesOf([...entries.values()]) > maxBytes) {
       const victim = leastRecentlyUsed()
       if (victim === null) break
       observer.evicted(victim.opened.version)
-      logger.info({ ...named(victim.opened.version), bytes: victim.opened.bytes }, 'model evicted')
+      logger.info({ ...named(victim.opened.version), bytes: victim.opened.bytes() }, 'model evicted')
       void leave(victim)
     }
-    const pinnedBytes = [...entries.values()].reduce((sum, one) => sum + (pinned.has(one.id) ? one.opened.bytes : 0), 0)
+    const pinnedBytes = bytesOf([...entries.values()].filter(({ id }) => pinned.has(id)))
     const areTooLarge = pinnedBytes > maxBytes
     if (areTooLarge && !pinsWereTooLarge) {
       logger.warn({ pinnedBytes, maxBytes }, 'versions that have to stay loaded take more memory than models may')
@@ -95,8 +101,7 @@ export function createVersionCache(deps: VersionCacheDeps): VersionCache {
   /** It is gone for callers at once; settles when it is closed. */
   function leave({ id, opened }: Entry): Promise<void> {
     entries.delete(id)
-    bytes -= opened.bytes
-    observer.resident(entries.size, bytes)
+    sayResident()
     const done = closeVersion(opened).finally(() => leaving.delete(id))
     leaving.set(id, done)
     return done
@@ -158,7 +163,9 @@ export function createVersionCache(deps: VersionCacheDeps): VersionCache {
     },
     pin(ids) {
       pinned = new Set(ids)
-      if (closing === null) makeRoom()
+      if (closing !== null) return
+      makeRoom()
+      sayResident()
     },
     close() {
       closing ??= closeAll()

@@ -1,7 +1,5 @@
-import { statSync } from 'node:fs'
-import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
+import type { ModelProfile } from '../../schemas/control/models.ts'
 import { createBatchPolicy } from '../batching/batch-policy.ts'
 import { createCostFit } from '../batching/cost-fit.ts'
 import { createMicroBatcher } from '../batching/create-micro-batcher.ts'
@@ -13,7 +11,8 @@ import type { Provider, RunRows } from '../execution/run-rows.ts'
 import { type PlacedModel, placeModel } from './place-model.ts'
 import { worthCaching } from './prediction-cache/break-even.ts'
 import { cachedRows } from './prediction-cache/cached-rows.ts'
-import type { ServeVersionDeps, VersionFacts } from './served-as.ts'
+import type { ServeSettings, ServeVersionDeps, VersionFacts } from './served-as.ts'
+import { versionBytes } from './version-bytes.ts'
 import type { OpenedVersion } from './version-cache.ts'
 
 /**
@@ -52,12 +51,15 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
     clock,
     observer: { ran: (batch) => observer.released(manifest, batch) },
   })
+  const takes = versionBytes(manifest, placed)
+  const caches = placed.filter(({ profile }) => hasCache(profile, settings, width)).length
   return {
     version: { manifest, width, batcher },
-    bytes: modelBytes(manifest) + settings.predictionCacheBytes,
+    bytes: () => takes() + caches * settings.predictionCacheBytes,
+    staysIdle: facts.purpose !== 'shadow',
     async close() {
       deps.executors.forget(manifest)
-      for (const { model } of placed) await model.retire()
+      await retireAll(placed)
     },
   }
 }
@@ -96,7 +98,7 @@ function runsOf(
       const isolated = isolateRows({ model: paddedModel(model, buckets), provider, quarantine, expectedMs })
       const run = inParts(isolated, width, buckets.at(-1) ?? Number.POSITIVE_INFINITY)
       const { predictionCacheBytes: maxBytes } = settings
-      if (maxBytes === 0 || !worthCaching({ rowUs }, width)) return [provider, run] as const
+      if (!hasCache({ rowUs }, settings, width)) return [provider, run] as const
       const looked = (rows: number, hits: number, repeats: number): void =>
         observer.looked(model.manifest, rows, hits, repeats)
       return [provider, cachedRows({ run, width, outputWidth, maxBytes, observer: { looked } })] as const
@@ -111,10 +113,7 @@ function runsOf(
   return routeByProvider({ width, cpu, cuda, costs, queued: () => 0, clock, logger })
 }
 
-/** A session takes a multiple of its file: weights are packed anew. */
-const MEMORY_OF_FILE = 3
-
-function modelBytes({ folder, file, files }: ModelManifest): number {
-  const paths = [file, ...files.map(({ path }) => path)]
-  return MEMORY_OF_FILE * paths.reduce((sum, path) => sum + statSync(join(folder, path)).size, 0)
+/** Whether a provider's answers are kept; each has its own. */
+function hasCache(cost: Pick<ModelProfile, 'rowUs'>, { predictionCacheBytes }: ServeSettings, width: number): boolean {
+  return predictionCacheBytes > 0 && worthCaching(cost, width)
 }

@@ -2,7 +2,8 @@ import type { ServedVersion } from '../rollout/routes.ts'
 
 /**
  * The versions that are loaded in this process. Above its memory budget the least recently used one is closed that is neither
- * pinned nor held; it is loaded again on demand, while the others serve on.
+ * pinned nor held; it is loaded again on demand, while the others serve on. What they take is asked again whenever one comes,
+ * goes or is released, and with `pin`.
  */
 export interface VersionCache {
   /** The version, which stays loaded until `release`; null when it is not loaded. */
@@ -25,8 +26,13 @@ export interface HeldVersion {
 
 export interface OpenedVersion {
   readonly version: ServedVersion
-  /** Memory that it takes, as far as known. */
-  readonly bytes: number
+  /** Memory that it takes now, as far as known. */
+  bytes(): number
+  /**
+   * Whether it stays, within the budget, for whoever wants it again while it is neither pinned nor held; otherwise it is closed at
+   * once then.
+   */
+  readonly staysIdle: boolean
   /** Called when nobody holds it. */
   close(): Promise<void>
 }

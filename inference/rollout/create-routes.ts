@@ -113,7 +113,7 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
       ...(previous === null ? [] : sourcesOf({ ...previous, shadow: null })),
     ]
     const wanted = named.filter((source) => source !== null).map(({ id }) => id)
-    const serves = [serving?.production, serving?.candidate].map((source) => source?.id)
+    const serves = [serving?.production, serving?.candidate, serving?.shadow].map((source) => source?.id)
     const bundled = active === null ? catalogue.bundled().map(({ id }) => id) : []
     cache.pin([...wanted, ...serves.filter((id) => id !== undefined), ...bundled])
     for (const id of [...wanted, ...bundled]) void loads.want(id)

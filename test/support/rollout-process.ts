@@ -24,7 +24,7 @@ async function open({ version, digest, featureSet }: VersionSource): Promise<Ope
   if (version === env['SLOW_VERSION']) await systemClock.sleep(SLOW_MS)
   const manifest = { name: 'model', version, sha256: digest, featureSet: { digest: featureSet } } as ModelManifest
   const batcher = { pending: 0, submit: () => Promise.reject(new Error('nothing is scored here')) }
-  return { version: { manifest, width: 1, batcher }, bytes: 1, close: async () => {} }
+  return { version: { manifest, width: 1, batcher }, bytes: () => 1, staysIdle: true, close: async () => {} }
 }
 
 await runStage('inference', {}, async (context) => {

@@ -59,7 +59,8 @@ export function stage(control: ControlLog, directory: string): Stage {
   const failed: string[] = []
   const cache = createVersionCache({
     async open(id) {
-      const source = catalogue.byId(readVersionId(id).id)
+      const { id: versionId, isShadow } = readVersionId(id)
+      const source = catalogue.byId(versionId)
       if (source === null) throw fatal('unknown_version', id)
       const { version } = source
       await gates.get(version)
@@ -75,7 +76,8 @@ export function stage(control: ControlLog, directory: string): Stage {
         featureSet: { digest: source.featureSet },
       } as ModelManifest
       const batcher = { pending: 0, submit: () => Promise.reject(new Error('not here')) }
-      return { version: { manifest, width: 1, batcher }, bytes: 1, close: async () => void closed.push(version) }
+      const close = async (): Promise<void> => void closed.push(isShadow ? `${version} as a shadow` : version)
+      return { version: { manifest, width: 1, batcher }, bytes: () => 1, staysIdle: !isShadow, close }
     },
     maxBytes: 1,
     clock,

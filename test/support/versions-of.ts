@@ -22,6 +22,8 @@ export interface Versions {
 export function versionsOf(options: {
   readonly maxBytes: number
   readonly bytes?: (id: string) => number
+  /** Which of them stay while nobody uses them; all by default. */
+  readonly staysIdle?: (id: string) => boolean
   readonly clock?: Clock
   readonly logger?: Logger
   /** Called when a version closes; it waits for the answer. */
@@ -42,7 +44,8 @@ export function versionsOf(options: {
       opens.push(id)
       return {
         version: versionCalled(id),
-        bytes: options.bytes?.(id) ?? 10,
+        bytes: () => options.bytes?.(id) ?? 10,
+        staysIdle: options.staysIdle?.(id) ?? true,
         async close() {
           closed.push(id)
           await options.onClose?.(id)

@@ -2,12 +2,16 @@
 import { expect, onTestFinished, test } from 'vitest'
 import type { Executor } from '../../inference/execution/executor.ts'
 import { createExecutors, type ExecutorPurpose, type Executors } from '../../inference/execution/executors.ts'
+import { processUsage } from '../../inference/execution/process-usage.ts'
 import type { Provider } from '../../inference/execution/run-rows.ts'
 import { serveVersion } from '../../inference/models/serve-version.ts'
 import type { ServeSettings } from '../../inference/models/served-as.ts'
 import type { OpenedVersion } from '../../inference/models/version-cache.ts'
 import { systemClock } from '../../infra/runtime/clock.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
+import type { ModelProfile } from '../../schemas/control/models.ts'
+import { childPid } from '../support/child-pid.ts'
+import { eventually } from '../support/eventually.ts'
 import { rowsOf } from '../support/executor-hosts.ts'
 import { versionOf } from '../support/model-version.ts'
 import { ORDINARY } from '../support/onnx/hostile-models.ts'
@@ -17,24 +21,31 @@ const PROFILES = [
   { provider: 'cuda', fixedUs: 400, rowUs: 1.8, tail: 1.5 },
   { provider: 'cpu', fixedUs: 10, rowUs: 10, tail: 1.5 },
 ] as const
+const PROVIDERS: readonly Provider[] = ['cuda', 'cpu']
 /** What a host of a provider answers to each row. */
 const ANSWERS: Readonly<Record<Provider, number>> = { cpu: 1, cuda: 2 }
+
+/** No child has less. */
+const CHILD_BYTES = 30_000_000
+/** What a host of a provider has, where it is a child. */
+const RESIDENT: Readonly<Record<Provider, number>> = { cpu: 2e8, cuda: 5e8 }
 
 function serve(
   executors: Executors,
   executor: ServeSettings['executor'],
   purpose: ExecutorPurpose = 'answers',
+  { profiles = PROFILES as readonly ModelProfile[], predictionCacheBytes = 0, providers = PROVIDERS } = {},
 ): Promise<OpenedVersion> {
   return serveVersion(
-    { manifest: versionOf(ORDINARY), profiles: PROFILES, purpose },
+    { manifest: versionOf(ORDINARY), profiles, purpose },
     {
       choice: {
         ...{ name: 'm', alias: 'production', directory: '', output: { tensor: 'y', index: 0 } },
         ...{ budgetMs: 1_000, deadlineMs: null, provider: { name: 'cuda', demand: 'prefer' }, fallback: null },
       },
-      providers: ['cuda', 'cpu'],
+      providers,
       executors,
-      settings: { maxRows: 1_024, maxBytes: 2 ** 20, maxLingerMs: 0, executor, predictionCacheBytes: 0 },
+      settings: { maxRows: 1_024, maxBytes: 2 ** 20, maxLingerMs: 0, executor, predictionCacheBytes },
       clock: systemClock,
       logger: silentLogger,
       observer: { released: () => {}, looked: () => {} },
@@ -71,7 +82,10 @@ function hosts() {
         retire: async () => {},
       }
     },
-    stats: () => expect.unreachable(),
+    stats: () => ({
+      ...{ models: 1, runs: 0, restarts: { crash: 0, timeout: 0, memory: 0, killed: 0, recycled: 0 } },
+      residentBytes: kind === 'inline' ? null : RESIDENT[provider],
+    }),
     close: async () => {},
   })
   const executors: Executors = {
@@ -120,4 +134,36 @@ test.each<[ServeSettings['executor'], ExecutorPurpose, Executor['kind'], number]
 test('a GPU that is not there does not become the CPU of this process', async () => {
   const refused = serve(executorsInTest(), 'inline')
   await expect(refused).rejects.toMatchObject({ code: 'provider_missing', fate: 'crash' })
+})
+
+test('a version in children takes what they have, and what is kept of answers once for each provider that keeps them', async () => {
+  const { executors } = hosts()
+  const children = RESIDENT.cpu + RESIDENT.cuda
+  const [plain, inline] = [await serve(executors, 'process'), await serve(executors, 'inline')]
+  expect([plain.bytes(), plain.staysIdle]).toEqual([children, true])
+  expect(inline.bytes()).toBeLessThan(100_000)
+  const keeping = await serve(executors, 'process', 'shadow', { predictionCacheBytes: 1e6 })
+  expect([keeping.bytes(), keeping.staysIdle]).toEqual([children + 2e6, false])
+  const profiles = PROFILES.map((profile) => (profile.provider === 'cuda' ? { ...profile, rowUs: 0.1 } : profile))
+  expect((await serve(executors, 'process', 'answers', { predictionCacheBytes: 1e6, profiles })).bytes()).toBe(
+    children + 1e6,
+  )
+})
+
+test('what a child takes is told as it is, and is no less while nobody can tell', async () => {
+  const executors = executorsInTest()
+  const of = { profiles: [], providers: ['cpu'] as const }
+  const { version, bytes, close } = await serve(executors, 'process', 'answers', of)
+  expect(bytes()).toBeGreaterThan(CHILD_BYTES)
+  const pid = childPid()
+  const residentBytes = async (): Promise<number> => (await processUsage(pid))?.residentBytes ?? bytes()
+  const features = new Float32Array(3 * 2 ** 20)
+  await version.batcher.submit({ lane: 'a', rows: features, arrivedAt: 0, deadline: Number.POSITIVE_INFINITY })
+  await eventually(async () => expect(Math.abs(bytes() - (await residentBytes()))).toBeLessThan(1e6), {
+    deadlineMs: 30_000,
+  })
+  process.kill(pid, 'SIGKILL')
+  await eventually(() => expect(childPid()).not.toBe(pid), { deadlineMs: 30_000 })
+  expect(bytes()).toBeGreaterThan(CHILD_BYTES)
+  await close()
 })

@@ -65,6 +65,35 @@ test('a version that was asked for is not driven out before its caller comes, un
   expect(closed).toEqual(['rare'])
 })
 
+test('a version that has grown makes room when the cache is asked next', async () => {
+  const sizes: Record<string, number> = { a: 5, b: 5 }
+  const { cache, closed, use } = versionsOf({ maxBytes: 20, bytes: (id) => sizes[id] ?? 0 })
+  await use('a')
+  await use('b')
+  cache.pin([])
+  expect(closed).toEqual([])
+  sizes['b'] = 16
+  cache.pin([])
+  expect(closed).toEqual(['a'])
+})
+
+test('a version that is for pins alone is closed as soon as it is neither pinned nor held', async () => {
+  const { cache, closed, opens } = versionsOf({ maxBytes: 100, staysIdle: (id) => id !== 'shadow' })
+  cache.pin(['shadow'])
+  await cache.load('shadow')
+  await cache.load('a')
+  const held = cache.hold('shadow')
+  cache.pin(['a'])
+  expect(closed).toEqual([])
+  held?.release()
+  expect([closed, cache.has('shadow')]).toEqual([['shadow'], false])
+  cache.pin([])
+  expect(closed).toEqual(['shadow'])
+  cache.pin(['shadow'])
+  await cache.load('shadow')
+  expect(opens).toEqual(['shadow', 'a', 'shadow'])
+})
+
 test('pins above the budget are said once', async () => {
   const lines: string[] = []
   const logger = { ...silentLogger, warn: (_fields: object, line: string) => void lines.push(line) }
