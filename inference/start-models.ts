@@ -1,16 +1,14 @@
 import type { Compiled } from '../infra/runtime/config.ts'
 import { fatal } from '../infra/runtime/errors.ts'
 import type { LaneHop } from '../infra/runtime/kafka/hop/lane-hop.ts'
-import { once } from '../infra/runtime/stage-contracts.ts'
 import type { StageContext } from '../infra/runtime/stage-process.ts'
 import type { ModelFacts } from '../infra/runtime/telemetry/stage-report.ts'
 import { consumerGroup } from '../schemas/topics.ts'
 import { type INFERENCE, MIB } from './config.ts'
 import { createExecutors, type ExecutorPurpose } from './execution/executors.ts'
-import { chooseProviders } from './execution/providers/choose-providers.ts'
 import { isProviderThere } from './execution/providers/is-provider-there.ts'
 import { ownGpu } from './execution/providers/own-gpu.ts'
-import type { Provider } from './execution/run-rows.ts'
+import { takeProviders } from './execution/providers/take-providers.ts'
 import { createInstruments } from './instruments.ts'
 import { createVersionCache } from './models/create-version-cache.ts'
 import { requireFit } from './models/require-fit.ts'
@@ -40,7 +38,9 @@ export interface Models {
 export async function startModels(context: StageContext, own: Settings, reader: string): Promise<Models> {
   const { pipeline, clock, logger, metrics } = context
   const instruments = createInstruments(metrics)
-  const providers = await startProviders(context, own)
+  const providers = await context.start('providers', () =>
+    takeProviders(pipeline.model, { isThere: isProviderThere, own: () => ownGpu(own.gpu), clock, logger }),
+  )
   const executors = await context.start('executors', async () => {
     const created = createExecutors({ logger, memoryLimitBytes: own.childMemoryMb * MIB })
     return { value: created, stop: () => created.close() }
@@ -109,13 +109,4 @@ export async function startModels(context: StageContext, own: Settings, reader: 
       started.hop = hop
     },
   }
-}
-
-/** Where the model may run; a GPU is this process's own from here on. */
-async function startProviders({ pipeline, logger, start }: StageContext, own: Settings): Promise<readonly Provider[]> {
-  const providers = await once({ start }, 'providers', () => chooseProviders(pipeline.model, isProviderThere, logger))
-  if (providers.includes('cuda')) {
-    await start('GPU', async () => ({ value: own.gpu, stop: await ownGpu(own.gpu) }))
-  }
-  return providers
 }

@@ -1,12 +1,13 @@
 import { expect, test } from 'vitest'
 import { ModelRunError, type PreparedModel } from '../../inference/execution/executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
-import { chooseProviders } from '../../inference/execution/providers/choose-providers.ts'
 import { isProviderThere } from '../../inference/execution/providers/is-provider-there.ts'
 import { ownGpu } from '../../inference/execution/providers/own-gpu.ts'
 import { bucketsBelow, inParts, paddedModel } from '../../inference/execution/providers/padded.ts'
 import { type ProviderCost, routeByProvider } from '../../inference/execution/providers/route-by-provider.ts'
+import { type ProviderDeps, takeProviders } from '../../inference/execution/providers/take-providers.ts'
 import type { Provider, RowFailure, RunRows } from '../../inference/execution/run-rows.ts'
+import { retryable } from '../../infra/runtime/errors.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { endsOf, rowsOf } from '../support/executor-hosts.ts'
 import { manualClock } from '../support/manual-clock.ts'
@@ -192,24 +193,77 @@ const choice = (demand: 'require' | 'prefer', name: Provider = 'cuda') => ({
   provider: { name, demand },
 })
 
+/** A provider as it is; what it is warned of, and how often it is asked for and given back. */
+function machine(probe: () => Promise<boolean>, own: () => Promise<void> = async () => {}) {
+  const seen = { warnings: [] as object[], probes: 0, owned: 0 }
+  const deps: ProviderDeps = {
+    isThere() {
+      seen.probes++
+      return probe()
+    },
+    async own() {
+      await own()
+      seen.owned++
+      return async () => void seen.owned--
+    },
+    clock: manualClock(),
+    logger: { ...silentLogger, warn: (fields: object) => void seen.warnings.push(fields) },
+  }
+  return { deps, seen }
+}
+
+const dies = (): Promise<never> => Promise.reject(retryable('provider_probe_failed', 'it ended with SIGSEGV'))
+const isTaken = (): Promise<never> => Promise.reject(retryable('gpu_taken', 'it belongs to another process'))
+const warning = (code: string) => ({ code, model: 'delay', provider: 'cuda', instead: 'cpu' })
+
 test('a provider that is required and missing refuses the start', async () => {
-  const refused = chooseProviders(choice('require'), async () => false, silentLogger)
+  const refused = takeProviders(choice('require'), machine(async () => false).deps)
   await expect(refused).rejects.toMatchObject({ code: 'provider_missing', fate: 'crash' })
   await expect(refused).rejects.toThrow(/model delay.*CUDA 12.*cuDNN 9.*--onnxruntime-node-install=cuda12/)
 })
 
-test('a provider that is preferred and missing leaves the CPU, and a warning', async () => {
-  const warnings: object[] = []
-  const logger = { ...silentLogger, warn: (fields: object) => void warnings.push(fields) }
-  expect(await chooseProviders(choice('prefer'), async () => false, logger)).toEqual(['cpu'])
-  expect(warnings).toEqual([{ code: 'provider_missing', model: 'delay', provider: 'cuda', instead: 'cpu' }])
+test('a provider that is required and cannot be tried, or is taken, is asked for again by the start', async () => {
+  const broken = takeProviders(choice('require'), machine(dies).deps)
+  await expect(broken).rejects.toMatchObject({ code: 'provider_probe_failed', fate: 'retry' })
+  const taken = takeProviders(choice('require'), machine(async () => true, isTaken).deps)
+  await expect(taken).rejects.toMatchObject({ code: 'gpu_taken', fate: 'retry' })
 })
 
-test('a provider that is there is first, and alone when it is required', async () => {
-  const isThere = async (): Promise<boolean> => true
-  expect(await chooseProviders(choice('prefer'), isThere, silentLogger)).toEqual(['cuda', 'cpu'])
-  expect(await chooseProviders(choice('require'), isThere, silentLogger)).toEqual(['cuda'])
-  expect(await chooseProviders(choice('require', 'cpu'), isThere, silentLogger)).toEqual(['cpu'])
+test.each([
+  ['missing', async () => false, async () => {}, 'provider_missing', 1],
+  ['broken: its probe dies', dies, async () => {}, 'provider_probe_failed', 3],
+  ["another process's", async () => true, isTaken, 'gpu_taken', 3],
+])('a provider that is preferred and %s leaves the CPU, and one warning', async (_, probe, own, code, probes) => {
+  const { deps, seen } = machine(probe, own)
+  expect((await takeProviders(choice('prefer'), deps)).value).toEqual(['cpu'])
+  expect(seen).toEqual({ warnings: [warning(code)], probes, owned: 0 })
+})
+
+test('a preferred provider whose probe fails for once is used', async () => {
+  let isBusy = true
+  const { deps, seen } = machine(async () => {
+    if (!isBusy) return true
+    isBusy = false
+    return await dies()
+  })
+  expect((await takeProviders(choice('prefer'), deps)).value).toEqual(['cuda', 'cpu'])
+  expect(seen).toEqual({ warnings: [], probes: 2, owned: 1 })
+})
+
+test('what nobody understands ends the process, also where the provider is only preferred', async () => {
+  const { deps } = machine(() => Promise.reject(new TypeError('broken')))
+  await expect(takeProviders(choice('prefer'), deps)).rejects.toThrow(TypeError)
+})
+
+test('a provider that is there is first, and alone when it is required; it is given back at the end', async () => {
+  const { deps, seen } = machine(async () => true)
+  const preferred = await takeProviders(choice('prefer'), deps)
+  expect(preferred.value).toEqual(['cuda', 'cpu'])
+  expect((await takeProviders(choice('require'), deps)).value).toEqual(['cuda'])
+  expect((await takeProviders(choice('require', 'cpu'), deps)).value).toEqual(['cpu'])
+  expect(seen).toMatchObject({ probes: 2, owned: 2 })
+  await preferred.stop()
+  expect(seen.owned).toBe(1)
 })
 
 test('ONNX Runtime is asked in a process of its own', async () => {
