@@ -1,5 +1,6 @@
 import type { Metrics } from '../infra/runtime/telemetry/metrics.ts'
 import type { ModelFacts } from '../infra/runtime/telemetry/stage-report.ts'
+import type { ExecutorsObserver } from './execution/executors.ts'
 import type { VersionCacheObserver } from './models/create-version-cache.ts'
 import type { ServeObserver } from './models/served-as.ts'
 import type { ScoreObserver } from './score-columns.ts'
@@ -10,7 +11,7 @@ const LOAD_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30]
 const FILL = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1]
 
 /** What inference counts beyond what every hop counts. */
-export interface Instruments extends ScoreObserver, ServeObserver, VersionCacheObserver {
+export interface Instruments extends ScoreObserver, ServeObserver, VersionCacheObserver, ExecutorsObserver {
   /** What was released since the last call, for the stage's reports. */
   takeFacts(): Omit<ModelFacts, 'ready_epoch'>
   /** The epoch that the log asks for, and the highest one that is loaded here: for long apart, a version cannot be loaded. */
@@ -48,6 +49,11 @@ export function createInstruments(metrics: Metrics): Instruments {
   )
   const loads = metrics.histogram('millrace_model_load_seconds', 'Time to load a version', version, LOAD_SECONDS)
   const evictions = metrics.counter('millrace_model_evictions_total', 'Versions that had to make room', version)
+  const restarts = metrics.counter(
+    'millrace_executor_restarts_total',
+    'Times that a child that runs models had to be started anew, by what ended it; in quarantine versions are together',
+    ['executor', 'purpose', 'provider', 'version', 'cause'],
+  )
   const loaded = metrics.gauge('millrace_models_loaded', 'Versions that are loaded', [])
   const memory = metrics.gauge('millrace_models_bytes', 'Memory that they take', [])
   const epoch = metrics.gauge('millrace_rollout_epoch', 'Epoch that the log asks for, and that is loaded', ['state'])
@@ -91,6 +97,10 @@ export function createInstruments(metrics: Metrics): Instruments {
     },
     evicted({ manifest }) {
       evictions.add(1, { model: manifest.name, version: manifest.version })
+    },
+    restarted({ purpose, provider, version: of }, cause) {
+      const executor = of === null ? 'quarantine' : 'process'
+      restarts.add(1, { executor, purpose, provider, version: of ?? '', cause })
     },
     takeFacts() {
       const taken = { ...facts, mean_fill: room === 0 ? 0 : rows / room }

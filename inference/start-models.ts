@@ -42,7 +42,10 @@ export async function startModels(context: StageContext, own: Settings, reader: 
     takeProviders(pipeline.model, { isThere: isProviderThere, own: () => ownGpu(own.gpu), clock, logger }),
   )
   const executors = await context.start('executors', async () => {
-    const created = createExecutors({ logger, memoryLimitBytes: own.childMemoryMb * MIB })
+    const created = createExecutors({
+      ...{ logger, observer: instruments },
+      memoryLimitBytes: own.childMemoryMb * MIB,
+    })
     return { value: created, stop: () => created.close() }
   })
   const store = await openModelStore(own)

@@ -1,7 +1,7 @@
 import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
 import type { ModelProfile } from '../../schemas/control/models.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
-import type { Executor } from './executor.ts'
+import type { Executor, RestartCause } from './executor.ts'
 import { createInlineExecutor } from './inline-executor.ts'
 import { createProcessExecutor } from './process-executor.ts'
 import { createQuarantine, type Quarantine } from './quarantine.ts'
@@ -31,10 +31,24 @@ export interface ExecutorsOptions {
   readonly logger: Logger
   /** Resident memory above which a child is killed, of each. */
   readonly memoryLimitBytes: number
+  readonly observer?: ExecutorsObserver
+}
+
+/** Must not throw. */
+export interface ExecutorsObserver {
+  /** A child has to be started anew. */
+  restarted(host: ChildHost, cause: RestartCause): void
+}
+
+export interface ChildHost {
+  readonly purpose: ExecutorPurpose
+  readonly provider: Provider
+  /** Null = the quarantine, where versions are together. */
+  readonly version: string | null
 }
 
 export function createExecutors(options: ExecutorsOptions): Executors {
-  const { logger, memoryLimitBytes } = options
+  const { logger, memoryLimitBytes, observer } = options
   const profiles = new Map<string, ModelProfile>()
   const children = new Set<Executor>()
   const inline = new Map<Provider, Executor>()
@@ -47,6 +61,20 @@ export function createExecutors(options: ExecutorsOptions): Executors {
       const profile = profiles.get(`${provider} ${folder}`)
       return profile === undefined ? 0 : (profile.fixedUs + profile.rowUs * rows) / 1_000
     }
+
+  function childOf(host: ChildHost, minTimeoutMs?: number): Executor {
+    const { purpose, provider, version } = host
+    return createProcessExecutor({
+      provider,
+      logger: logger.child(
+        version === null ? { executor: 'quarantine', purpose, provider } : { executor: purpose, provider, version },
+      ),
+      expectedMs: expectedOn(provider),
+      memoryLimitBytes,
+      restarted: (cause) => observer?.restarted(host, cause),
+      ...(minTimeoutMs === undefined ? {} : { minTimeoutMs }),
+    })
+  }
 
   function ofOneModel(executor: Executor): Executor {
     children.add(executor)
@@ -76,28 +104,13 @@ export function createExecutors(options: ExecutorsOptions): Executors {
       inline.set(provider, executor)
       return executor
     },
-    child: (purpose, provider, version) =>
-      ofOneModel(
-        createProcessExecutor({
-          provider,
-          logger: logger.child({ executor: purpose, provider, version }),
-          expectedMs: expectedOn(provider),
-          memoryLimitBytes,
-        }),
-      ),
+    child: (purpose, provider, version) => ofOneModel(childOf({ purpose, provider, version })),
     quarantine(purpose, provider) {
       const key = `${purpose} ${provider}`
       const known = quarantines.get(key)
       if (known !== undefined) return known
       const quarantine = createQuarantine({
-        open: (minTimeoutMs) =>
-          createProcessExecutor({
-            provider,
-            logger: logger.child({ executor: 'quarantine', purpose, provider }),
-            expectedMs: expectedOn(provider),
-            memoryLimitBytes,
-            ...(minTimeoutMs === undefined ? {} : { minTimeoutMs }),
-          }),
+        open: (minTimeoutMs) => childOf({ purpose, provider, version: null }, minTimeoutMs),
       })
       quarantines.set(key, quarantine)
       return quarantine
