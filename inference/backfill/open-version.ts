@@ -78,7 +78,7 @@ async function findVersion(
       await store.close()
     }
   }
-  const bundled = name.startsWith(`${model}/`) ? catalogue.named(name.slice(model.length + 1)) : null
+  const bundled = name.startsWith(`${model}/`) ? catalogue.named(name.slice(model.length + 1), 'bundled') : null
   if (bundled?.from.kind === 'bundled') return { manifest: bundled.from.manifest, profiles: [], purpose: 'answers' }
   const known = [...registered, ...catalogue.bundled()].map(({ version }) => `${model}/${version}`)
   const message = `pipeline ${pipeline.name} has no version ${name}; it has ${[...new Set(known)].join(', ') || 'none'}`

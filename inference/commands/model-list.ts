@@ -40,7 +40,7 @@ export async function showVersion(control: ControlLog, name: string, env: NodeJS
   }
 }
 
-/** Roles that a version has now, or would have after a rollback or an activation. */
+/** Roles that a registered version has now, or would have after a rollback or an activation. */
 export function rolesOf(control: ControlLog, { entry }: Pick<KnownVersion, 'entry'>): readonly string[] {
   const rollout = readRollout(control, entry.model).entry
   if (rollout === null) return []
@@ -53,7 +53,7 @@ export function rolesOf(control: ControlLog, { entry }: Pick<KnownVersion, 'entr
 }
 
 function rolesIn(plan: RolloutPlan | null, version: string): readonly string[] {
-  if (plan === null) return []
+  if (plan === null || plan.sources?.[version] === 'bundled') return []
   const { production, candidate, shadow } = plan
   return [
     ...(production === version ? ['production'] : []),

@@ -16,6 +16,7 @@ import { importVersion, kindOfSource, type SourceKind } from '../models/import/i
 import { type KnownVersion, knownVersions, nameOf } from '../models/model-entries.ts'
 import { DEFAULT_LIMITS, type ProbationLimits, type ProbationReport } from '../models/probation/probation.ts'
 import { probe } from '../models/probation/probe.ts'
+import { requireFreeName } from '../models/require-free-name.ts'
 import { MODEL_STORE } from '../models/store/config.ts'
 import { filesOf } from '../models/store/fetch-version.ts'
 import type { ModelStore } from '../models/store/model-store.ts'
@@ -64,7 +65,7 @@ export async function push(control: ControlLog, options: PushOptions, env: NodeJ
     if (options.version !== null && manifest.version !== options.version) {
       throw fatal('version_mismatch', `${file} says version ${manifest.version}, --version ${options.version}`)
     }
-    return await pushFolder(control, options, { manifest, isNumbered }, store)
+    return await pushFolder(control, options, { pipeline, manifest, isNumbered }, store)
   } finally {
     rmSync(scratch, { recursive: true, force: true })
     await store.close()
@@ -72,6 +73,7 @@ export async function push(control: ControlLog, options: PushOptions, env: NodeJ
 }
 
 interface Candidate {
+  readonly pipeline: CompiledPipeline
   readonly manifest: ModelManifest
   /** Nobody named its version. */
   readonly isNumbered: boolean
@@ -80,7 +82,7 @@ interface Candidate {
 async function pushFolder(
   control: ControlLog,
   options: PushOptions,
-  { manifest, isNumbered }: Candidate,
+  { pipeline, manifest, isNumbered }: Candidate,
   store: ModelStore,
 ): Promise<Pushed> {
   const file = path.join(manifest.folder, 'manifest.json')
@@ -93,6 +95,7 @@ async function pushFolder(
     if (there.entry.manifest === digest) await storeFile(store, file, digest)
     return { name: nameOf(there.entry), entry: there.entry, report: null, store: store.place }
   }
+  await requireFreeName(control, pipeline, manifest, digest)
 
   const report = await probe(manifest.folder, { ...DEFAULT_LIMITS, allowed: options.allowed })
   if (report.refusal !== null) {

@@ -1,9 +1,14 @@
 import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
 import { fatal, rejected } from '../../infra/runtime/errors.ts'
-import { DEFAULT_GUARDS, type RolloutEntry } from '../../schemas/control/models.ts'
-import { modelEntryOf } from '../models/model-entries.ts'
+import {
+  DEFAULT_GUARDS,
+  type RolloutEntry,
+  type RolloutPlan,
+  type VersionOrigin,
+} from '../../schemas/control/models.ts'
+import { knownVersions, modelEntryOf } from '../models/model-entries.ts'
 import { type ChangedBy, changeRollout } from '../rollout/change-rollout.ts'
-import { planWith, type Role } from '../rollout/rollout-state.ts'
+import { type PlannedVersions, planWith, type Role, versionsOf } from '../rollout/rollout-state.ts'
 
 export interface Promotion extends ChangedBy {
   readonly model: string
@@ -23,9 +28,25 @@ export async function promote(control: ControlLog, promotion: Promotion, now: nu
   const proposed: RolloutEntry = await changeRollout(control, model, { actor, reason }, (current) => {
     const planned = planWith(current, version, role, guarded ? DEFAULT_GUARDS : null)
     if (!planned.ok) throw rejected(planned.code, `${model}: ${planned.message}`)
-    return { to: 'propose', plan: planned.plan, now, deadline: now + deadlineMs }
+    const known = { ...current?.active?.sources, [version]: bundled ? 'bundled' : 'registered' } as const
+    const sources = sourcesOf(control, model, planned.plan, known)
+    return { to: 'propose', plan: { ...planned.plan, sources }, now, deadline: now + deadlineMs }
   })
   return proposed.lastEpoch
+}
+
+/** Of each version of the plan, where it is; of one that is not known, where it is served from now. */
+function sourcesOf(
+  control: ControlLog,
+  model: string,
+  plan: PlannedVersions,
+  known: NonNullable<RolloutPlan['sources']>,
+): Readonly<Record<string, VersionOrigin>> {
+  const isRegistered = (version: string): boolean =>
+    knownVersions(control, model).some(({ entry }) => entry.version === version && entry.state === 'active')
+  return Object.fromEntries(
+    versionsOf(plan).map((version) => [version, known[version] ?? (isRegistered(version) ? 'registered' : 'bundled')]),
+  )
 }
 
 function requireActive(control: ControlLog, model: string, version: string): void {

@@ -67,8 +67,12 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
   /** By feature set; begun anew whenever anything has changed. */
   let targets = new Map<string, Target>()
 
-  function shadowOf({ shadow }: RolloutPlan): VersionSource | null {
-    const source = shadow === null ? null : catalogue.named(shadow.version)
+  function named({ sources }: RolloutPlan, version: string): VersionSource | null {
+    return catalogue.named(version, sources?.[version] ?? null)
+  }
+
+  function shadowOf(plan: RolloutPlan): VersionSource | null {
+    const source = plan.shadow === null ? null : named(plan, plan.shadow.version)
     return source === null ? null : { ...source, id: shadowId(source.id) }
   }
 
@@ -76,15 +80,15 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
   function sourcesOf(plan: RolloutPlan): readonly (VersionSource | null)[] {
     const { production, candidate, shadow } = plan
     return [
-      catalogue.named(production),
-      ...(candidate === null ? [] : [catalogue.named(candidate.version)]),
+      named(plan, production),
+      ...(candidate === null ? [] : [named(plan, candidate.version)]),
       ...(shadow === null ? [] : [shadowOf(plan)]),
     ]
   }
 
   function find(plan: RolloutPlan): Serving | null {
-    const production = catalogue.named(plan.production)
-    const candidate = plan.candidate === null ? null : catalogue.named(plan.candidate.version)
+    const production = named(plan, plan.production)
+    const candidate = plan.candidate === null ? null : named(plan, plan.candidate.version)
     const shadow = shadowOf(plan)
     if (production === null) return null
     const isWhole = (plan.candidate === null) === (candidate === null)
@@ -164,7 +168,7 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
       if (production.featureSet === featureSet) return targetOf(serving, production, candidate)
       if (candidate?.featureSet === featureSet) return targetOf(serving, candidate, null)
     } else if (joinsPlan) return null
-    const previous = entry?.previous ? catalogue.named(entry.previous.production) : null
+    const previous = entry?.previous ? named(entry.previous, entry.previous.production) : null
     const taking = [previous, ...catalogue.taking(featureSet, serving === null)].filter(
       (source) => source?.featureSet === featureSet && source.version !== takenOut,
     ) as readonly VersionSource[]
@@ -221,8 +225,8 @@ export function createRoutes({ model, control, catalogue, cache, clock, logger }
       if (active === null && isUnknown) return 'what the control log says of the rollout is not understood'
       if (active === null) return 'there is no rollout plan any more'
       const reasons = versionsOf(active).map((version) => {
-        const source = catalogue.named(version)
-        if (source === null) return `version ${version} is not there`
+        const source = named(active, version)
+        if (source === null) return `version ${version} is not ${active.sources?.[version] ?? 'there'}`
         const failure = loads.failure(source.id)
         return failure === null ? null : `version ${version}: ${failure.message}`
       })

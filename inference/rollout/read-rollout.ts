@@ -39,8 +39,13 @@ function isPlan(plan: Fields): boolean {
       return typeof version === 'string' && isWhole(weight) && typeof paused === 'boolean'
     }) &&
     isNullOr(plan['shadow'], ({ version, share }) => typeof version === 'string' && isWhole(share)) &&
-    isNullOr(plan['guards'], isLimits)
+    isNullOr(plan['guards'], isLimits) &&
+    (plan['sources'] === undefined || isSources(plan['sources']))
   )
+}
+
+function isSources(sources: unknown): boolean {
+  return isObject(sources) && Object.values(sources).every((from) => from === 'bundled' || from === 'registered')
 }
 
 function isLimits(limits: Fields): boolean {

@@ -122,18 +122,26 @@ function propose(
     return refused('rollout_pending', `${message}: wait for it, or roll it back`)
   }
   const epoch = state.lastEpoch + 1
-  const { production, candidate, shadow, guards } = plan
-  const proposal = { plan: { epoch, production, candidate, shadow, guards }, deadline }
-  return done({ ...state, step: 'proposed', lastEpoch: epoch, proposed: proposal, evidence: null })
+  return done({
+    ...state,
+    step: 'proposed',
+    lastEpoch: epoch,
+    proposed: { plan: { ...plan, epoch }, deadline },
+    evidence: null,
+  })
 }
 
 function activate(state: RolloutEntry, epoch: number): Transition {
   const plan = state.proposed?.plan
   if (plan?.epoch !== epoch) return notProposed(epoch)
   const previous = state.active === null ? null : without(state.active, plan.production)
-  const isSame = previous?.production === plan.production && previous.candidate === null && previous.shadow === null
+  const isSame = isSameProduction(previous, plan) && previous?.candidate === null && previous.shadow === null
   const kept = isSame && plan.candidate === null && plan.shadow === null ? state.previous : previous
   return done({ ...state, step: 'activated', active: plan, previous: kept, proposed: null, evidence: null })
+}
+
+function isSameProduction(before: RolloutPlan | null, { production, sources }: RolloutPlan): boolean {
+  return before?.production === production && before.sources?.[production] === sources?.[production]
 }
 
 function rollBack(state: RolloutEntry, version: string | null, evidence: Evidence | null): Transition {

@@ -5,7 +5,7 @@ import type { Clock } from '../../infra/runtime/clock.ts'
 import type { ControlLog, ControlRecord } from '../../infra/runtime/control/control-log.ts'
 import { describeError, fatal } from '../../infra/runtime/errors.ts'
 import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
-import type { ModelEntry } from '../../schemas/control/models.ts'
+import type { ModelEntry, VersionOrigin } from '../../schemas/control/models.ts'
 import { explainMisfit } from '../../schemas/pipeline/check-models.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
 import { listModelVersions, type ModelManifest, readModelManifest } from '../../schemas/pipeline/manifest.ts'
@@ -45,8 +45,8 @@ export function readVersionId(id: string): { readonly id: string; readonly isSha
 export interface VersionCatalogue {
   /** Also a version that was there once. */
   byId(id: string): VersionSource | null
-  /** By the name that a plan gives it; of two with one name the registered one. */
-  named(version: string): VersionSource | null
+  /** By the name that a plan gives it, and where it says that it is; null = it does not say: of two the registered one, and that is logged. */
+  named(version: string, from: VersionOrigin | null): VersionSource | null
   /** Those that take the feature set, highest version first; bundled ones before all others where that is asked for. */
   taking(featureSet: string, bundledFirst: boolean): readonly VersionSource[]
   /** Of the bundled versions, the highest for each feature set. */
@@ -77,6 +77,8 @@ export function createVersionCatalogue({ pipeline, control, clock, logger }: Cat
   const known = new Map<string, VersionSource>()
   /** Revisions of records that are no versions. */
   const passedOver = new Set<number>()
+  /** Ids of registered versions that another one has the name of. */
+  const saidTwice = new Set<string>()
   let scannedAt = clock.monotonic()
 
   function bundledIn(folder: string, fingerprint: string): VersionSource {
@@ -120,6 +122,14 @@ export function createVersionCatalogue({ pipeline, control, clock, logger }: Cat
     return sources.sort(higherFirst)
   }
 
+  function sayTwice({ id, version, digest, featureSet }: VersionSource, own: VersionSource): void {
+    const isSame = digest === own.digest && featureSet === own.featureSet
+    if (isSame || saidTwice.has(id)) return
+    saidTwice.add(id)
+    const fields = { model, version, registered: digest, bundled: own.digest }
+    logger.error(fields, 'two versions have one name: the plan does not say which, and the registered one is taken')
+  }
+
   function bundled(): readonly VersionSource[] {
     return [...folders.values()]
       .map(({ source }) => source)
@@ -135,7 +145,13 @@ export function createVersionCatalogue({ pipeline, control, clock, logger }: Cat
 
   return {
     byId: (id) => known.get(id) ?? registered().find((source) => source.id === id) ?? null,
-    named: (version) => [...registered(), ...bundled()].find((source) => source.version === version) ?? null,
+    named(version, from) {
+      const isIt = (source: VersionSource): boolean => source.version === version
+      const pushed = from === 'bundled' ? undefined : registered().find(isIt)
+      const own = from === 'registered' ? undefined : bundled().find(isIt)
+      if (pushed !== undefined && own !== undefined) sayTwice(pushed, own)
+      return pushed ?? own ?? null
+    },
     taking(featureSet, bundledFirst) {
       const [own, pushed] = [bundled(), registered()]
       const all = bundledFirst ? [...own, ...pushed] : [...pushed, ...own].sort(higherFirst)

@@ -64,7 +64,15 @@ export interface RolloutPlan {
   readonly shadow: { readonly version: string; readonly share: number } | null
   /** Null = nothing rolls it back by itself. */
   readonly guards: GuardLimits | null
+  /**
+   * Where each of its versions is, by version: what has the same name elsewhere is another version. Of one that is not in it, as in
+   * entries written before there was this, the registered one is meant, and where there is none the one in the pipeline's folder.
+   */
+  readonly sources?: Readonly<Record<string, VersionOrigin>>
 }
+
+/** In the pipeline's own folder, or in the model store: a registered name has the same content for good. */
+export type VersionOrigin = 'bundled' | 'registered'
 
 /**
  * When a candidate is taken out, or a production that was just activated is rolled back, by itself. Each process judges

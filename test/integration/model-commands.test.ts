@@ -132,6 +132,14 @@ test('what is refused is neither stored nor registered', TIMEOUT, async () => {
   })
   expect(refused.output).toContain('golden[0].outputs[0]: 0.5 is expected')
   expect(await millrace('model', 'push', version, '--pipeline', ORDERS)).toMatchObject({ code: 1 })
+  // nor what has the name of another one that serves from the folder
+  addVersion(path.join(folder, 'models'), '1', {
+    edit: (manifest) => {
+      manifest['name'] = model
+    },
+  })
+  const taken = await millrace('model', 'push', version, '--pipeline', folder)
+  expect(taken).toEqual({ code: 1, output: expect.stringContaining(`${model}/1 is in ${folder}`) })
   expect((await millrace('model', 'list', model)).output).toBe('no versions are registered\n')
   expect(existsSync(path.join(scratch, 'store'))).toBe(false)
 })

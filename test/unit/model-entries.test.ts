@@ -63,7 +63,7 @@ test.each(Object.keys(INVALID))('%s is passed over, and logged once', async (wha
   const by = { actor: 'test', reason: '' }
   await control.append({ kind: 'model', name, basedOn: null, value: INVALID[what], ...by })
   await control.append({ kind: 'model', name: `${MODEL}/9`, basedOn: null, value: { ...VALID, version: '9' }, ...by })
-  expect(catalogue.named('7')).toBe(null)
+  expect(catalogue.named('7', null)).toBe(null)
   expect(catalogue.taking(VALID.featureSet, false).map(({ version }) => version)).toContain('9')
   expect(errors).toEqual([{ name, revision: 1 }])
 

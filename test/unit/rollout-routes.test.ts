@@ -155,7 +155,7 @@ test('a feature set that the plan does not take: the production before it, else 
     clock: manualClock(),
     logger: silentLogger,
     pipeline: { ...pipeline, model: { ...pipeline.model, directory } },
-  }).named('9')
+  }).named('9', null)
   await becomes(one, '9', third?.featureSet)
   expect(answers(one, 'nobody takes it')).toBe(null)
 })
