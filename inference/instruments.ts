@@ -12,7 +12,7 @@ const FILL = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1]
 
 /** What inference counts beyond what every hop counts. */
 export interface Instruments extends ScoreObserver, ServeObserver, VersionCacheObserver, ExecutorsObserver {
-  /** What was released since the last call, for the stage's reports. */
+  /** What was released since the last call, for the stage's reports: to answer, and not what a shadow was shown. */
   takeFacts(): Omit<ModelFacts, 'ready_epoch'>
   /** The epoch that the log asks for, and the highest one that is loaded here: for long apart, a version cannot be loaded. */
   epochs(asked: number, loaded: number): void
@@ -29,23 +29,25 @@ const noFacts = () => ({
 
 export function createInstruments(metrics: Metrics): Instruments {
   const version = ['model', 'version'] as const
+  /** What the version is loaded for: as a shadow it has its own batches. */
+  const loadedFor = [...version, 'purpose'] as const
   const answered = metrics.counter('millrace_answers_total', 'Rows that a version had to answer, by how', [
     ...version,
     'role',
     'answer',
   ])
   const batches = metrics.counter('millrace_micro_batches_total', 'Micro-batches, by why they were released', [
-    ...version,
+    ...loadedFor,
     'reason',
   ])
-  const batchRows = metrics.histogram('millrace_batch_rows', 'Rows of a micro-batch', version, BATCH_ROWS)
-  const fill = metrics.histogram('millrace_batch_fill_ratio', 'Rows of those that it could have had', version, FILL)
-  const waited = metrics.histogram('millrace_batch_wait_seconds', 'Wait of its oldest row', version, RUN_SECONDS)
-  const runSeconds = metrics.histogram('millrace_run_seconds', 'Time to run a micro-batch', version, RUN_SECONDS)
+  const batchRows = metrics.histogram('millrace_batch_rows', 'Rows of a micro-batch', loadedFor, BATCH_ROWS)
+  const fill = metrics.histogram('millrace_batch_fill_ratio', 'Rows of those that it could have had', loadedFor, FILL)
+  const waited = metrics.histogram('millrace_batch_wait_seconds', 'Wait of its oldest row', loadedFor, RUN_SECONDS)
+  const runSeconds = metrics.histogram('millrace_run_seconds', 'Time to run a micro-batch', loadedFor, RUN_SECONDS)
   const cached = metrics.counter(
     'millrace_cache_rows_total',
     'Rows that were looked for among known answers, by result',
-    [...version, 'result'],
+    [...loadedFor, 'result'],
   )
   const loads = metrics.histogram('millrace_model_load_seconds', 'Time to load a version', version, LOAD_SECONDS)
   const evictions = metrics.counter('millrace_model_evictions_total', 'Versions that had to make room', version)
@@ -62,13 +64,14 @@ export function createInstruments(metrics: Metrics): Instruments {
   let room = 0
 
   return {
-    released({ name, version: of }, batch) {
-      const labels = { model: name, version: of }
+    released({ name, version: of }, batch, purpose) {
+      const labels = { model: name, version: of, purpose }
       batches.add(1, { ...labels, reason: batch.reason })
       batchRows.observe(batch.rows, labels)
       fill.observe(batch.rows / batch.cap, labels)
       waited.observe(batch.waitedMs / 1_000, labels)
       runSeconds.observe(batch.runMs / 1_000, labels)
+      if (purpose === 'shadow') return
       facts[`released_${batch.reason}`] += 1
       facts.longest_wait_ms = Math.max(facts.longest_wait_ms, batch.waitedMs)
       rows += batch.rows
@@ -82,10 +85,10 @@ export function createInstruments(metrics: Metrics): Instruments {
       const counts = { scored, late, fallback: fallbacks + unasked, failed, invalid }
       for (const [answer, count] of Object.entries(counts)) if (count > 0) answered.add(count, { ...labels, answer })
     },
-    looked({ name, version: of }, asked, hits, repeats) {
+    looked({ name, version: of }, asked, hits, repeats, purpose) {
       const counts = { hit: hits, repeat: repeats, miss: asked - hits - repeats }
       for (const [result, count] of Object.entries(counts)) {
-        if (count > 0) cached.add(count, { model: name, version: of, result })
+        if (count > 0) cached.add(count, { model: name, version: of, purpose, result })
       }
     },
     resident(versions, bytes) {

@@ -49,7 +49,7 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
     inline: isInline,
     policy,
     clock,
-    observer: { ran: (batch) => observer.released(manifest, batch) },
+    observer: { ran: (batch) => observer.released(manifest, batch, facts.purpose) },
   })
   const takes = versionBytes(manifest, placed)
   const caches = placed.filter(({ profile }) => hasCache(profile, settings, width)).length
@@ -100,7 +100,7 @@ function runsOf(
       const { predictionCacheBytes: maxBytes } = settings
       if (!hasCache({ rowUs }, settings, width)) return [provider, run] as const
       const looked = (rows: number, hits: number, repeats: number): void =>
-        observer.looked(model.manifest, rows, hits, repeats)
+        observer.looked(model.manifest, rows, hits, repeats, purpose)
       return [provider, cachedRows({ run, width, outputWidth, maxBytes, observer: { looked } })] as const
     }),
   )

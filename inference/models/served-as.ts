@@ -32,9 +32,9 @@ export interface ServeSettings {
 
 /** Must not throw. */
 export interface ServeObserver {
-  released(manifest: ModelManifest, batch: MicroBatch): void
+  released(manifest: ModelManifest, batch: MicroBatch, purpose: ExecutorPurpose): void
   /** Of the rows of a run, `hits` were answered before, `repeats` are the same as another one. */
-  looked(manifest: ModelManifest, rows: number, hits: number, repeats: number): void
+  looked(manifest: ModelManifest, rows: number, hits: number, repeats: number, purpose: ExecutorPurpose): void
 }
 
 /** What is known of a version before it is loaded. */

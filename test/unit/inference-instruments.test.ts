@@ -32,3 +32,31 @@ test('a child that has to be started anew is counted, by whose it is and what en
   })
   expect([...(await model.run(rowsOf([1]))).outputs]).toEqual([2])
 })
+
+test('batches of a shadow are counted apart, and are none of what the stage reports of itself', async () => {
+  const { instruments, lines } = instrumentsInTest()
+  const manifest = versionOf(ORDINARY)
+  const batch = { reason: 'full', rows: 8, cap: 8, waitedMs: 1, runMs: 1 } as const
+  instruments.released(manifest, batch, 'answers')
+  instruments.released(manifest, { ...batch, rows: 2, waitedMs: 900 }, 'shadow')
+  instruments.released(manifest, { ...batch, reason: 'drained', rows: 4 }, 'answers')
+  instruments.looked(manifest, 5, 3, 0, 'shadow')
+  const { name, version } = manifest
+  const of = (purpose: string) => `model="${name}",version="${version}",purpose="${purpose}"`
+  expect(await lines('millrace_micro_batches_total')).toEqual([
+    `millrace_micro_batches_total{${of('answers')},reason="full"} 1`,
+    `millrace_micro_batches_total{${of('shadow')},reason="full"} 1`,
+    `millrace_micro_batches_total{${of('answers')},reason="drained"} 1`,
+  ])
+  expect(await lines('millrace_batch_rows_sum')).toEqual([
+    `millrace_batch_rows_sum{${of('answers')}} 12`,
+    `millrace_batch_rows_sum{${of('shadow')}} 2`,
+  ])
+  expect((await lines('millrace_cache_rows_total'))[0]).toBe(
+    `millrace_cache_rows_total{${of('shadow')},result="hit"} 3`,
+  )
+  expect(instruments.takeFacts()).toEqual({
+    ...{ released_full: 1, released_drained: 1, released_deadline: 0, released_linger: 0 },
+    ...{ longest_wait_ms: 1, mean_fill: 0.75 },
+  })
+})

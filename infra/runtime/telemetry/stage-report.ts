@@ -80,7 +80,9 @@ export function startStageReport(options: StageReportOptions): Started<StageRepo
     const interval = Math.round(now - since)
     since = now
     const models = options.modelFacts?.() ?? NO_MODELS
-    if (sums.batches === 0 && sums.retries === 0) return
+    // what is released now is often settled only in the next interval
+    const released = models.released_full + models.released_drained + models.released_deadline + models.released_linger
+    if (sums.batches === 0 && sums.retries === 0 && released === 0) return
     const report: StageMetrics = {
       pipeline,
       stage,
