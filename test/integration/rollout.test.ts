@@ -15,6 +15,7 @@ import { createIdempotentWriter } from '../../infra/runtime/kafka/producer/idemp
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import type { ModelEntry, RolloutEntry } from '../../schemas/control/models.ts'
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { eventually } from '../support/eventually.ts'
 import { lanesOn } from '../support/lanes-on-kafka.ts'
 import { copyPipeline, FLIGHTS } from '../support/pipeline-copy.ts'
@@ -80,6 +81,7 @@ interface LogLine {
   readonly instance: string
   readonly production?: string
   readonly version?: string
+  readonly digest?: string
 }
 
 function linesOf(process: RunningProcess): readonly LogLine[] {
@@ -235,6 +237,40 @@ test('two pipelines with one model: the members of both are asked, and one entry
 
   for (const process of [first, back]) process.kill('SIGTERM')
   expect(await Promise.all([first, back].map(({ exited }) => exited))).toEqual([0, 0])
+})
+
+test('a version that is registered under the name of one that serves from the folder changes nothing, until it is promoted', {
+  timeout: 600_000,
+}, async () => {
+  const { pipeline } = await deploy()
+  const model = pipeline.model.name
+  const control = await controlLog()
+  const own = readModelManifest(path.join(pipeline.model.directory, '1')).sha256
+  const members = [member(pipeline)]
+  const started = () =>
+    eventually(() => {
+      for (const one of members) expect(said(one, 'stage started')).toHaveLength(1)
+    }, SOON)
+  /** Of what was opened under that name, by each process. */
+  const opened = () =>
+    members.map((one) => said(one, 'version opened').flatMap(({ version, digest }) => (version === '1' ? digest : [])))
+  await started()
+  expect(await command('promote', `${model}/1`, '--bundled', '--wait')).toMatchObject({ code: 0 })
+
+  // as by a push for another pipeline, then entries about the plan that is in force
+  for (const version of ['1', '2']) await register(control, pipeline, version)
+  expect(await command('promote', `${model}/2`, '--candidate', '--wait')).toMatchObject({ code: 0 })
+  expect(await command('pause', model)).toMatchObject({ code: 0 })
+  members.push(member(pipeline))
+  await started()
+  await eventually(() => expect(members.map(inForce)).toEqual(['1', '1']), SOON)
+  expect(opened()).toEqual([[own], [own]])
+
+  expect(await command('promote', `${model}/1`, '--wait')).toMatchObject({ code: 0 })
+  expect(opened().map((digests) => digests.at(-1))).toEqual(['1', '1'].map((version) => version.padStart(64, '0')))
+
+  for (const one of members) one.kill('SIGTERM')
+  expect(await Promise.all(members.map(({ exited }) => exited))).toEqual([0, 0])
 })
 
 test('a proposal that nobody serves is ended by who waits for it', async () => {

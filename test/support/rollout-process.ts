@@ -40,7 +40,7 @@ await runStage('inference', {}, async (context) => {
           const source = catalogue.byId(readVersionId(id).id)
           if (source === null) throw fatal('unknown_version', id)
           const opened = await open(source)
-          logger.info({ version: source.version }, 'version opened')
+          logger.info({ version: source.version, digest: source.digest }, 'version opened')
           return opened
         },
         maxBytes: 1_000,
