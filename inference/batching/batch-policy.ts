@@ -1,3 +1,4 @@
+import type { Provider } from '../execution/run-rows.ts'
 import type { CostFit } from './cost-fit.ts'
 import { createLingerRule } from './linger-rule.ts'
 import type { ReleaseReason } from './micro-batcher.ts'
@@ -58,10 +59,10 @@ export interface BatchPolicy {
   decide(queue: QueueState): ReleaseReason | number
   /** A work with so many rows was queued. */
   arrived(rows: number): void
-  /** A batch was released for that reason, with so many rows of at most `cap`, and its run took so long. */
-  ran(rows: number, cap: number, reason: ReleaseReason, ms: number): void
+  /** A batch was released for that reason, with so many rows of at most `cap`, and its run took so long on that provider. */
+  ran(rows: number, cap: number, reason: ReleaseReason, ms: number, provider: Provider): void
   /** There was not the memory for so many rows: no batch has more than half of them for now; twice as many are tried later. */
-  tooMany(rows: number): void
+  tooMany(rows: number, provider: Provider): void
   figures(): BatchFigures
 }
 

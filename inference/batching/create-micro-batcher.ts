@@ -131,8 +131,8 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
       }
     } else {
       // rows that had to be isolated took many runs
-      if (result.tooMany === true) policy.tooMany(rows)
-      else if (result.failures.size === 0) policy.ran(rows, cap, reason, result.runMs ?? runMs)
+      if (result.tooMany === true) policy.tooMany(rows, result.provider)
+      else if (result.failures.size === 0) policy.ran(rows, cap, reason, result.runMs ?? runMs, result.provider)
       const answered = { scoredAt: clock.now(), rowMs: runMs / rows }
       for (const segment of batch) segment.pending.answer(segment, result, answered)
     }

@@ -1,9 +1,11 @@
+import { systemClock } from '../../infra/runtime/clock.ts'
 import type { Logger } from '../../infra/runtime/telemetry/logger.ts'
 import type { ModelProfile } from '../../schemas/control/models.ts'
 import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import type { Executor, RestartCause } from './executor.ts'
 import { createInlineExecutor } from './inline-executor.ts'
 import { createProcessExecutor } from './process-executor.ts'
+import { createGpuLoad, type GpuLoad } from './providers/gpu-load.ts'
 import { createQuarantine, type Quarantine } from './quarantine.ts'
 import type { Provider } from './run-rows.ts'
 
@@ -18,6 +20,8 @@ export interface Executors {
   child(purpose: ExecutorPurpose, provider: Provider, version: string): Executor
   /** Of its own for each purpose: what replays rows of a shadow never keeps those of answers waiting. */
   quarantine(purpose: ExecutorPurpose, provider: Provider): Quarantine
+  /** Shared by all that run on the GPU. */
+  readonly gpu: GpuLoad
   /** What runs of a model take, by which a run that hangs is known. */
   learn(manifest: ModelManifest, profile: ModelProfile): void
   /** Frees what quarantines keep of a version that is closed. */
@@ -115,6 +119,7 @@ export function createExecutors(options: ExecutorsOptions): Executors {
       quarantines.set(key, quarantine)
       return quarantine
     },
+    gpu: createGpuLoad(systemClock),
     forget(manifest) {
       for (const quarantine of quarantines.values()) quarantine.forget(manifest)
     },

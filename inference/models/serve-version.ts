@@ -1,8 +1,9 @@
 import { performance } from 'node:perf_hooks'
 import type { ModelProfile } from '../../schemas/control/models.ts'
-import { createBatchPolicy } from '../batching/batch-policy.ts'
-import { createCostFit } from '../batching/cost-fit.ts'
+import { type BatchPolicy, createBatchPolicy } from '../batching/batch-policy.ts'
+import { type CostFit, createCostFit } from '../batching/cost-fit.ts'
 import { createMicroBatcher } from '../batching/create-micro-batcher.ts'
+import { policyByProvider } from '../batching/policy-by-provider.ts'
 import type { ExecutorPurpose } from '../execution/executors.ts'
 import { isolateRows } from '../execution/isolate-rows.ts'
 import { bucketsBelow, inParts, paddedModel } from '../execution/providers/padded.ts'
@@ -30,24 +31,32 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
   const [first] = placed as [PlacedModel, ...PlacedModel[]]
   const isInline = first.executor.kind === 'inline'
   const slots = Math.max(...placed.map(({ executor }) => executor.depth))
-  const policy = createBatchPolicy({
-    fit: createCostFit(first.profile, first.isShapeKnown),
-    budgetMs: choice.budgetMs,
-    slots,
-    inline: isInline,
-    width,
-    outputWidth,
-    bounds: settings,
-    maxLingerMs: settings.maxLingerMs,
-    activeMs: () => performance.eventLoopUtilization().active,
-  })
+  const fits = new Map(
+    placed.map(({ executor, profile, isShapeKnown }) => [executor.provider, createCostFit(profile, isShapeKnown)]),
+  )
+  const policyOf = (provider: Provider): BatchPolicy =>
+    createBatchPolicy({
+      fit: fits.get(provider) as CostFit,
+      budgetMs: choice.budgetMs,
+      slots,
+      inline: isInline,
+      width,
+      outputWidth,
+      bounds: settings,
+      maxLingerMs: settings.maxLingerMs,
+      activeMs: () => performance.eventLoopUtilization().active,
+    })
+  const { run, expects } = routeOf(runsOf(placed, facts.purpose, deps, width, outputWidth), fits, width, deps)
   const batcher = createMicroBatcher({
     width,
     outputWidth,
-    run: runsOf(placed, facts.purpose, deps, width, outputWidth),
+    run,
     slots,
     inline: isInline,
-    policy,
+    policy:
+      expects === null
+        ? policyOf(first.executor.provider)
+        : policyByProvider({ cpu: policyOf('cpu'), cuda: policyOf('cuda') }, expects),
     clock,
     observer: { ran: (batch) => observer.released(manifest, batch, facts.purpose) },
   })
@@ -85,11 +94,11 @@ async function retireAll(placed: readonly PlacedModel[]): Promise<void> {
 function runsOf(
   placed: readonly PlacedModel[],
   purpose: ExecutorPurpose,
-  { executors, settings, clock, logger, observer }: ServeVersionDeps,
+  { executors, settings, observer }: ServeVersionDeps,
   width: number,
   outputWidth: number,
-): RunRows {
-  const runs = new Map(
+): ReadonlyMap<Provider, RunRows> {
+  return new Map(
     placed.map(({ executor, model, profile: { fixedUs, rowUs } }) => {
       const { provider } = executor
       const quarantine = executor.kind === 'inline' ? null : executors.quarantine(purpose, provider)
@@ -104,13 +113,22 @@ function runsOf(
       return [provider, cachedRows({ run, width, outputWidth, maxBytes, observer: { looked } })] as const
     }),
   )
-  const [cpu, cuda] = [runs.get('cpu'), runs.get('cuda')]
-  if (cpu === undefined || cuda === undefined) return (cpu ?? cuda) as RunRows
-  const costs = (provider: Provider) => {
-    const { fixedUs, rowUs } = (placed.find(({ profile }) => profile.provider === provider) as PlacedModel).profile
-    return { fixedMs: fixedUs / 1_000, rowMs: rowUs / 1_000 }
-  }
-  return routeByProvider({ width, cpu, cuda, costs, queued: () => 0, clock, logger })
+}
+
+/** Where each batch goes, by what runs cost now; `expects` is null where there is one place only. */
+function routeOf(
+  runs: ReadonlyMap<Provider, RunRows>,
+  fits: ReadonlyMap<Provider, CostFit>,
+  width: number,
+  { executors: { gpu }, clock, logger }: ServeVersionDeps,
+): { readonly run: RunRows; readonly expects: ((rows: number) => Provider) | null } {
+  const costs = (provider: Provider): CostFit => fits.get(provider) as CostFit
+  const cpu = runs.get('cpu')
+  const bare = runs.get('cuda')
+  const cuda = bare && gpu.counted(bare, (rows) => costs('cuda').predictMs(rows.length / width))
+  if (cpu === undefined || cuda === undefined) return { run: (cpu ?? cuda) as RunRows, expects: null }
+  const queued = (provider: Provider): number => (provider === 'cuda' ? gpu.busyMs() : 0)
+  return routeByProvider({ width, cpu, cuda, costs, queued, clock, logger })
 }
 
 /** Whether a provider's answers are kept; each has its own. */

@@ -56,12 +56,12 @@ test('a queue that will be late anyway is emptied at the efficient size', () => 
 
 test('runs over half the budget make batches smaller, full ones in time larger again', () => {
   const policy = policyOf({ budgetMs: 2 })
-  for (let rows = 1; rows < 64; rows++) policy.ran(rows, 64, 'drained', 0.0128 + 0.00356 * rows)
+  for (let rows = 1; rows < 64; rows++) policy.ran(rows, 64, 'drained', 0.0128 + 0.00356 * rows, 'cpu')
   const before = policy.cap(1)
-  policy.ran(before, before, 'full', 1.5)
+  policy.ran(before, before, 'full', 1.5, 'cpu')
   const smaller = policy.cap(1)
   expect(smaller).toBeLessThan(0.95 * before)
-  for (let run = 0; run < 10; run++) policy.ran(smaller, smaller, 'full', 0.0128 + 0.00356 * smaller)
+  for (let run = 0; run < 10; run++) policy.ran(smaller, smaller, 'full', 0.0128 + 0.00356 * smaller, 'cpu')
   expect(policy.cap(1)).toBeGreaterThan(smaller)
 })
 
@@ -71,28 +71,28 @@ test('where memory did not suffice for so many rows, batches have half of them, 
     Array.from({ length: seconds }, (_, second) => {
       policy.decide(queue({ now: 1_000 * (from + second) }))
       const cap = policy.cap(1)
-      for (let run = 0; run < 20; run++) policy.ran(cap, cap, 'full', 0.01 + 0.00017 * cap)
+      for (let run = 0; run < 20; run++) policy.ran(cap, cap, 'full', 0.01 + 0.00017 * cap, 'cpu')
       return cap
     })
   const [before] = caps(0, 1) as [number]
-  policy.tooMany(before)
+  policy.tooMany(before, 'cpu')
   const half = Math.floor(before / 2)
   expect(Math.max(...caps(0, 10))).toBe(half)
   expect(Math.max(...caps(10, 1))).toBeGreaterThan(half)
-  policy.tooMany(before)
+  policy.tooMany(before, 'cpu')
   expect(Math.max(...caps(10, 20))).toBe(half)
   expect(Math.max(...caps(30, 1))).toBeGreaterThan(half)
-  policy.tooMany(1)
+  policy.tooMany(1, 'cpu')
   expect(Math.max(...caps(30, 40))).toBe(1)
   expect(Math.max(...caps(70, 40 * 12))).toBe(before)
 })
 
 test('a small one that takes long makes the others no smaller', () => {
   const policy = policyOf({ budgetMs: 2 })
-  for (let run = 0; run < 63; run++) policy.ran(64, 64, 'full', 0.0128 + 0.00356 * 64)
+  for (let run = 0; run < 63; run++) policy.ran(64, 64, 'full', 0.0128 + 0.00356 * 64, 'cpu')
   const probe = policy.cap(1)
   expect(probe).toBeLessThan(8)
-  policy.ran(probe, probe, 'full', 1.5)
+  policy.ran(probe, probe, 'full', 1.5, 'cpu')
   expect(policy.cap(1)).toBeGreaterThan(32)
 })
 
@@ -100,7 +100,7 @@ test('one full batch in 64 is small, to tell what is fixed from what is not', ()
   const policy = policyOf()
   const caps = Array.from({ length: 128 }, () => {
     const cap = policy.cap(1)
-    policy.ran(cap, cap, 'full', 0.0128 + 0.00356 * cap)
+    policy.ran(cap, cap, 'full', 0.0128 + 0.00356 * cap, 'cpu')
     return cap
   })
   expect(caps.filter((cap) => cap < 50)).toEqual([4, 4])
@@ -157,7 +157,7 @@ test('waits that bring no more rows are given up', () => {
   const policy = busyPolicy(100)
   for (let wait = 0; wait < 16; wait++) {
     expect(policy.decide(queue({ now: 210 + wait, since: 210 + wait }))).toBeTypeOf('number')
-    policy.ran(1, 1_058, 'linger', 0.01)
+    policy.ran(1, 1_058, 'linger', 0.01, 'cpu')
   }
   expect(policy.decide(queue({ now: 230, since: 230 }))).toBe('drained')
 })

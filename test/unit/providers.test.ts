@@ -1,12 +1,13 @@
 import { expect, test } from 'vitest'
 import { ModelRunError, type PreparedModel } from '../../inference/execution/executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
+import { createGpuLoad } from '../../inference/execution/providers/gpu-load.ts'
 import { isProviderThere } from '../../inference/execution/providers/is-provider-there.ts'
 import { ownGpu } from '../../inference/execution/providers/own-gpu.ts'
 import { bucketsBelow, inParts, paddedModel } from '../../inference/execution/providers/padded.ts'
 import { type ProviderCost, routeByProvider } from '../../inference/execution/providers/route-by-provider.ts'
 import { type ProviderDeps, takeProviders } from '../../inference/execution/providers/take-providers.ts'
-import type { Provider, RowFailure, RunRows } from '../../inference/execution/run-rows.ts'
+import type { Provider, RowFailure, RunResult, RunRows } from '../../inference/execution/run-rows.ts'
 import { retryable } from '../../infra/runtime/errors.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import { endsOf, rowsOf } from '../support/executor-hosts.ts'
@@ -21,7 +22,7 @@ const COSTS: Record<Provider, ProviderCost> = {
 }
 
 /** Providers that answer at once; `busy` is what they have to do for others, ms. */
-function providers(costs: Record<Provider, ProviderCost> = COSTS) {
+function providers(costs: Record<Provider, ProviderCost> = { ...COSTS }) {
   const clock = manualClock()
   const busy = { cpu: 0, cuda: 0 }
   const broken = new Set<Provider>()
@@ -34,7 +35,7 @@ function providers(costs: Record<Provider, ProviderCost> = COSTS) {
       if (broken.has(provider)) throw new Error(`${provider} is broken`)
       return { outputs: rows, batchRows: new Int32Array(rows.length).fill(rows.length), failures: new Map(), provider }
     }
-  const run = routeByProvider({
+  const { run, expects } = routeByProvider({
     width: 1,
     cpu: runOn('cpu'),
     cuda: runOn('cuda'),
@@ -44,7 +45,7 @@ function providers(costs: Record<Provider, ProviderCost> = COSTS) {
     logger: { ...silentLogger, warn: (_fields, message) => void warnings.push(message) },
   })
   const ask = async (rows: number): Promise<Provider> => (await run(new Float32Array(rows))).provider
-  return { ask, asked, broken, busy, clock, costs, run, warnings }
+  return { ask, asked, expects, broken, busy, clock, costs, run, warnings }
 }
 
 test('long batches go to the GPU, short ones to the CPU', async () => {
@@ -82,7 +83,23 @@ test('two providers that are alike do not take turns', async () => {
     clock.advance(1_000)
     await ask(100)
   }
-  expect(new Set(asked).size).toBe(1)
+  // the other one is tried now and then
+  expect(asked.filter((provider) => provider !== asked[0])).toHaveLength(3)
+})
+
+test('a provider that has run nothing for half a minute is tried with one batch, unless it is much slower', async () => {
+  const { ask, clock, costs } = providers()
+  expect(await ask(1_000)).toBe('cuda')
+  costs.cuda = { fixedMs: 15, rowMs: 0 }
+  clock.advance(1_000)
+  expect(await ask(1_000)).toBe('cpu')
+  clock.advance(29_000)
+  expect([await ask(1_000), await ask(1_000)]).toEqual(['cuda', 'cpu'])
+  costs.cuda = { fixedMs: 45, rowMs: 0 }
+  clock.advance(30_000)
+  expect(await ask(1_000)).toBe('cpu')
+  costs.cuda = COSTS.cuda
+  expect([await ask(1_000), await ask(1_000)]).toEqual(['cuda', 'cuda'])
 })
 
 test('what is under way counts as queued', async () => {
@@ -108,10 +125,44 @@ test('what fails on one provider is run on the other, which then has it for a wh
   await expect(ask(2_000)).rejects.toThrow('cpu is broken')
 })
 
-test('without a GPU the CPU is asked directly', () => {
-  const cpu: RunRows = () => Promise.reject(new Error('not asked'))
-  const rest = { width: 1, costs: () => COSTS.cpu, queued: () => 0, clock: manualClock(), logger: silentLogger }
-  expect(routeByProvider({ ...rest, cpu, cuda: null })).toBe(cpu)
+test('where a batch would go can be asked without sending it there', async () => {
+  const { ask, asked, busy, clock, expects } = providers()
+  expect([expects(8), expects(2_000)]).toEqual(['cpu', 'cuda'])
+  expect(asked).toEqual([])
+  expect(await ask(1_000)).toBe('cuda')
+  busy.cuda = 20
+  expect(expects(1_000)).toBe('cuda')
+  clock.advance(1_000)
+  expect(expects(1_000)).toBe('cpu')
+  busy.cuda = 0
+  expect(await ask(1_000)).toBe('cuda')
+})
+
+test('runs of all versions on a GPU count as queued there until they are over', async () => {
+  const clock = manualClock()
+  const gpu = createGpuLoad(clock)
+  const ends: (() => void)[] = []
+  const result: RunResult = {
+    outputs: new Float32Array(0),
+    batchRows: new Int32Array(0),
+    failures: new Map(),
+    provider: 'cuda',
+  }
+  const run = (): Promise<RunResult> => new Promise((resolve) => ends.push(() => resolve(result)))
+  const [one, other] = [gpu.counted(run, () => 5), gpu.counted(run, (rows) => rows.length)]
+  const runs = [one(new Float32Array(1)), other(new Float32Array(3))]
+  expect(gpu.busyMs()).toBe(8)
+  clock.advance(6)
+  expect(gpu.busyMs()).toBe(2)
+  for (const end of ends) end()
+  await Promise.all(runs)
+  expect(gpu.busyMs()).toBe(0)
+  const failing = gpu.counted(
+    () => Promise.reject(new Error('broken')),
+    () => 5,
+  )
+  await expect(failing(new Float32Array(1))).rejects.toThrow('broken')
+  expect(gpu.busyMs()).toBe(0)
 })
 
 test.each([

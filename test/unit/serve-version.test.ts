@@ -5,7 +5,7 @@ import { createExecutors, type ExecutorPurpose, type Executors } from '../../inf
 import { processUsage } from '../../inference/execution/process-usage.ts'
 import type { Provider } from '../../inference/execution/run-rows.ts'
 import { serveVersion } from '../../inference/models/serve-version.ts'
-import type { ServeSettings } from '../../inference/models/served-as.ts'
+import type { ServeObserver, ServeSettings } from '../../inference/models/served-as.ts'
 import type { OpenedVersion } from '../../inference/models/version-cache.ts'
 import { systemClock } from '../../infra/runtime/clock.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
@@ -13,6 +13,7 @@ import type { ModelProfile } from '../../schemas/control/models.ts'
 import { childPid } from '../support/child-pid.ts'
 import { eventually } from '../support/eventually.ts'
 import { rowsOf } from '../support/executor-hosts.ts'
+import { manualClock } from '../support/manual-clock.ts'
 import { versionOf } from '../support/model-version.ts'
 import { ORDINARY } from '../support/onnx/hostile-models.ts'
 
@@ -34,7 +35,13 @@ function serve(
   executors: Executors,
   executor: ServeSettings['executor'],
   purpose: ExecutorPurpose = 'answers',
-  { profiles = PROFILES as readonly ModelProfile[], predictionCacheBytes = 0, providers = PROVIDERS } = {},
+  {
+    profiles = PROFILES as readonly ModelProfile[],
+    predictionCacheBytes = 0,
+    providers = PROVIDERS,
+    clock = systemClock,
+    released = (() => {}) as ServeObserver['released'],
+  } = {},
 ): Promise<OpenedVersion> {
   return serveVersion(
     { manifest: versionOf(ORDINARY), profiles, purpose },
@@ -46,9 +53,9 @@ function serve(
       providers,
       executors,
       settings: { maxRows: 1_024, maxBytes: 2 ** 20, maxLingerMs: 0, executor, predictionCacheBytes },
-      clock: systemClock,
+      clock,
       logger: silentLogger,
-      observer: { released: () => {}, looked: () => {} },
+      observer: { released, looked: () => {} },
     },
   )
 }
@@ -59,8 +66,23 @@ function executorsInTest(): Executors {
   return executors
 }
 
-/** Hosts of any provider, without a GPU. */
-function hosts() {
+/** As the profiles say. */
+const expectedMs = (provider: Provider, rows: number): number => {
+  const { fixedUs, rowUs } = PROFILES.find((profile) => profile.provider === provider) ?? PROFILES[0]
+  return (fixedUs + rowUs * rows) / 1_000
+}
+
+function ask({ version }: OpenedVersion, rows: number) {
+  return version.batcher.submit({
+    lane: `of ${rows}`,
+    rows: rowsOf(new Array<number>(rows).fill(1)),
+    arrivedAt: systemClock.monotonic(),
+    deadline: Number.POSITIVE_INFINITY,
+  })
+}
+
+/** Hosts of any provider, without a GPU; `tookMs` is what they say that a run took. */
+function hosts(tookMs: (provider: Provider, rows: number) => number = () => 1) {
   const prepared: Pick<Executor, 'kind' | 'provider'>[] = []
   let running = 0
   let most = 0
@@ -77,7 +99,7 @@ function hosts() {
           await systemClock.sleep(1)
           running--
           const count = rows.length / manifest.input.features.length
-          return { outputs: new Float32Array(count).fill(ANSWERS[provider]), tookMs: 1 }
+          return { outputs: new Float32Array(count).fill(ANSWERS[provider]), tookMs: tookMs(provider, count) }
         },
         retire: async () => {},
       }
@@ -105,20 +127,13 @@ test.each<[ServeSettings['executor'], ExecutorPurpose, Executor['kind'], number]
   'a GPU and the CPU beside it, %s for %s: both %s, and each answer names the one that gave it',
   async (mode, purpose, kind, slots) => {
     const { executors, prepared, most } = hosts()
-    const { version, close } = await serve(executors, mode, purpose)
+    const opened = await serve(executors, mode, purpose)
     expect(prepared).toEqual([
       { kind, provider: 'cuda' },
       { kind, provider: 'cpu' },
     ])
-    const ask = (rows: number) =>
-      version.batcher.submit({
-        lane: `of ${rows}`,
-        rows: rowsOf(new Array<number>(rows).fill(1)),
-        arrivedAt: systemClock.monotonic(),
-        deadline: Number.POSITIVE_INFINITY,
-      })
-    const [few, many] = [await ask(1), await ask(1_000)]
-    await Promise.all([ask(1_000), ask(1_000), ask(1_000)])
+    const [few, many] = [await ask(opened, 1), await ask(opened, 1_000)]
+    await Promise.all([ask(opened, 1_000), ask(opened, 1_000), ask(opened, 1_000)])
     for (const [{ outputs, parts }, provider] of [
       [few, 'cpu'],
       [many, 'cuda'],
@@ -127,9 +142,52 @@ test.each<[ServeSettings['executor'], ExecutorPurpose, Executor['kind'], number]
       expect(new Set(outputs)).toEqual(new Set([ANSWERS[provider]]))
     }
     expect(most()).toBe(slots)
-    await close()
+    await opened.close()
   },
 )
+
+/** The provider that answers so many rows. */
+async function providerOf(opened: OpenedVersion, rows: number): Promise<Provider | undefined> {
+  return (await ask(opened, rows)).parts[0]?.provider
+}
+
+test('a GPU that turns out to be slower than its profile says is left to others', async () => {
+  const clock = manualClock()
+  const { executors } = hosts((provider, rows) => (provider === 'cuda' ? 40 : expectedMs(provider, rows)))
+  const opened = await serve(executors, 'process', 'answers', { clock })
+  expect(await providerOf(opened, 1_000)).toBe('cuda')
+  for (let run = 0; run < 40; run++) await ask(opened, 1_000)
+  clock.advance(1_000)
+  expect(await providerOf(opened, 1_000)).toBe('cpu')
+  await opened.close()
+})
+
+test('how large a batch may be follows where it runs, whatever ran elsewhere', async () => {
+  const caps = new Map<number, number>()
+  const { executors } = hosts(expectedMs)
+  const opened = await serve(executors, 'process', 'answers', { released: (_, { rows, cap }) => caps.set(rows, cap) })
+  for (let run = 0; run < 100; run++) for (const rows of [40, 1_000]) await ask(opened, rows)
+  expect([await providerOf(opened, 40), await providerOf(opened, 1_000)]).toEqual(['cpu', 'cuda'])
+  // eight times n90 = 9a/b rows; all that there may be
+  expect(caps.get(40)).toBeGreaterThan(60)
+  expect(caps.get(40)).toBeLessThan(80)
+  expect(caps.get(1_000)).toBe(1_024)
+  await opened.close()
+})
+
+test('what another version has under way on the GPU counts', async () => {
+  const { executors } = hosts(expectedMs)
+  const [one, other, third] = [
+    await serve(executors, 'process'),
+    await serve(executors, 'process'),
+    await serve(executors, 'process'),
+  ]
+  expect(await providerOf(other, 50)).toBe('cuda')
+  const busy = ask(one, 1_000)
+  expect(await providerOf(third, 50)).toBe('cpu')
+  await busy
+  for (const { close } of [one, other, third]) await close()
+})
 
 test('a GPU that is not there does not become the CPU of this process', async () => {
   const refused = serve(executorsInTest(), 'inline')

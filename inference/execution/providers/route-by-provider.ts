@@ -13,14 +13,19 @@ export interface RouteOptions {
   /** Features per row. */
   readonly width: number
   readonly cpu: RunRows
-  /** Null = every batch goes to the CPU. */
-  readonly cuda: RunRows | null
+  readonly cuda: RunRows
   /** As fitted now. */
   readonly costs: (provider: Provider) => ProviderCost
-  /** What a provider has to do for others still, ms; beside the runs of this router, which it knows. */
+  /** What a provider has to do still for others and for this router, ms; of its own runs it knows by itself. */
   readonly queued: (provider: Provider) => number
   readonly clock: Clock
   readonly logger: Logger
+}
+
+export interface ProviderRoute {
+  readonly run: RunRows
+  /** Where a batch of so many rows would go now. */
+  expects(rows: number): Provider
 }
 
 /** The other provider has to be better by this share, so that two that are alike do not take turns. */
@@ -29,6 +34,10 @@ const HYSTERESIS = 0.2
 const DWELL_MS = 1_000
 /** A provider that failed is not asked again for so long. */
 const REST_MS = 10_000
+/** A provider that has run nothing for so long is tried with a batch: what it was slow by may be over, and only a run can tell. */
+const TRY_MS = 30_000
+/** But not where it is expected to take more than so many times as long. */
+const WORST_TRY = 4
 /** Batches of one power of four of rows are alike: each such class has its own provider. */
 const CLASS_BITS = 2
 
@@ -42,15 +51,15 @@ interface Habit {
  * size stay with a provider until the other is better by 20 %, and for a second at least. What fails on one is run on the
  * other, so this is for models that prefer a GPU; one that requires it has that alone.
  */
-export function routeByProvider(options: RouteOptions): RunRows {
+export function routeByProvider(options: RouteOptions): ProviderRoute {
   const { width, cpu, cuda, costs, queued, clock, logger } = options
-  if (cuda === null) return cpu
   const runs = { cpu, cuda }
   const habits = new Map<number, Habit>()
   /** When the runs that are under way will be over, monotonic ms. */
   const busyUntil = { cpu: 0, cuda: 0 }
   const underWay = { cpu: 0, cuda: 0 }
   const restsUntil = { cpu: 0, cuda: 0 }
+  const ranAt = { cpu: clock.monotonic(), cuda: clock.monotonic() }
 
   const costOf = (provider: Provider, rows: number): number => {
     const { fixedMs, rowMs } = costs(provider)
@@ -58,26 +67,38 @@ export function routeByProvider(options: RouteOptions): RunRows {
   }
 
   function finish(provider: Provider, rows: number, now: number): number {
-    return Math.max(0, busyUntil[provider] - now) + queued(provider) + costOf(provider, rows)
+    return Math.max(0, busyUntil[provider] - now, queued(provider)) + costOf(provider, rows)
+  }
+
+  function pick(rows: number, habit: Habit | undefined, now: number): Provider {
+    const usual = habit?.provider ?? (finish('cuda', rows, now) < finish('cpu', rows, now) ? 'cuda' : 'cpu')
+    const other = otherThan(usual)
+    if (restsUntil[usual] > now && restsUntil[other] <= now) return other
+    if (habit === undefined || now - habit.since < DWELL_MS || restsUntil[other] > now) return usual
+    return finish(other, rows, now) >= finish(usual, rows, now) * (1 - HYSTERESIS) ? usual : other
   }
 
   function choose(rows: number): Provider {
     const now = clock.monotonic()
-    const size = Math.floor((32 - Math.clz32(Math.max(rows, 1))) / CLASS_BITS)
+    const size = sizeOf(rows)
     const habit = habits.get(size)
-    const usual = habit?.provider ?? (finish('cuda', rows, now) < finish('cpu', rows, now) ? 'cuda' : 'cpu')
-    if (habit === undefined) habits.set(size, { provider: usual, since: now })
-    const other = otherThan(usual)
-    if (restsUntil[usual] > now && restsUntil[other] <= now) return other
-    if (habit === undefined || now - habit.since < DWELL_MS || restsUntil[other] > now) return usual
-    if (finish(other, rows, now) >= finish(usual, rows, now) * (1 - HYSTERESIS)) return usual
-    habits.set(size, { provider: other, since: now })
-    return other
+    const provider = pick(rows, habit, now)
+    // while the other one rests it is no choice
+    if (provider !== habit?.provider && restsUntil[otherThan(provider)] <= now)
+      habits.set(size, { provider, since: now })
+    return orTried(provider, rows, now)
+  }
+
+  function orTried(provider: Provider, rows: number, now: number): Provider {
+    const other = otherThan(provider)
+    if (now - ranAt[other] < TRY_MS || restsUntil[other] > now) return provider
+    return finish(other, rows, now) < WORST_TRY * finish(provider, rows, now) ? other : provider
   }
 
   async function runOn(provider: Provider, rows: Float32Array): Promise<RunResult> {
     const now = clock.monotonic()
     busyUntil[provider] = Math.max(busyUntil[provider], now) + costOf(provider, rows.length / width)
+    ranAt[provider] = now
     underWay[provider]++
     try {
       return await runs[provider](rows)
@@ -87,17 +108,27 @@ export function routeByProvider(options: RouteOptions): RunRows {
     }
   }
 
-  return async (rows) => {
-    const provider = choose(rows.length / width)
-    try {
-      return await runOn(provider, rows)
-    } catch (error) {
-      const instead = otherThan(provider)
-      logger.warn({ ...describeError(error), provider, instead }, 'provider failed, the other one answers')
-      restsUntil[provider] = clock.monotonic() + REST_MS
-      return runOn(instead, rows)
-    }
+  return {
+    expects(rows) {
+      const now = clock.monotonic()
+      return orTried(pick(rows, habits.get(sizeOf(rows)), now), rows, now)
+    },
+    async run(rows) {
+      const provider = choose(rows.length / width)
+      try {
+        return await runOn(provider, rows)
+      } catch (error) {
+        const instead = otherThan(provider)
+        logger.warn({ ...describeError(error), provider, instead }, 'provider failed, the other one answers')
+        restsUntil[provider] = clock.monotonic() + REST_MS
+        return runOn(instead, rows)
+      }
+    },
   }
+}
+
+function sizeOf(rows: number): number {
+  return Math.floor((32 - Math.clz32(Math.max(rows, 1))) / CLASS_BITS)
 }
 
 function otherThan(provider: Provider): Provider {

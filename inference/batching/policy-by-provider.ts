@@ -1,0 +1,33 @@
+import type { Provider } from '../execution/run-rows.ts'
+import type { BatchPolicy } from './batch-policy.ts'
+
+/**
+ * A policy of its own for each provider, by what runs cost there: a batch is decided on by that of the provider where it
+ * would be run, `expects` of so many rows, and learned from by that of the one that has run it.
+ */
+export function policyByProvider(
+  policies: Readonly<Record<Provider, BatchPolicy>>,
+  expects: (rows: number) => Provider,
+): BatchPolicy {
+  let current = policies.cpu
+
+  function policyOf(rows: number): BatchPolicy {
+    current = policies[expects(rows)]
+    return current
+  }
+
+  return {
+    cap: (queuedRows) => policyOf(queuedRows).cap(queuedRows),
+    get aloneRows() {
+      return current.aloneRows
+    },
+    decide: (queue) => policyOf(queue.rows).decide(queue),
+    arrived(rows) {
+      policies.cpu.arrived(rows)
+      policies.cuda.arrived(rows)
+    },
+    ran: (rows, cap, reason, ms, provider) => policies[provider].ran(rows, cap, reason, ms, provider),
+    tooMany: (rows, provider) => policies[provider].tooMany(rows, provider),
+    figures: () => current.figures(),
+  }
+}
