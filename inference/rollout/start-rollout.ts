@@ -11,6 +11,7 @@ import { createCoordinator } from './coordinator.ts'
 import { createRoutes, type RolloutRoutes } from './create-routes.ts'
 import { createFailedVersions, type FailedVersions } from './failed-versions.ts'
 import { createGuards, type GuardObserver, type Guards, type Violation } from './guards.ts'
+import { createRolloutInstruments } from './instruments.ts'
 import { createReadyReports, type ReadyReports } from './ready-reports.ts'
 import { pipelinesOf, registerPipeline, scoringMembers } from './scoring-groups.ts'
 import { createVersionCatalogue, type VersionCatalogue } from './version-catalogue.ts'
@@ -98,7 +99,7 @@ interface Following {
 
 async function startFollowing(parts: FollowingParts): Promise<Started<Following>> {
   const { context, options, model, control, routes, guards, reports } = parts
-  const { admin, clock, instance, logger, pipeline } = context
+  const { admin, clock, instance, logger, metrics, pipeline } = context
   const stopping = new AbortController()
   let wake = new AbortController()
   let reportedAt = Number.NEGATIVE_INFINITY
@@ -111,16 +112,15 @@ async function startFollowing(parts: FollowingParts): Promise<Started<Following>
     waiting: () => (options.isCoordinator() === null && routes.problem() !== null ? routes.readyEpoch() : null),
   })
 
+  const instruments = createRolloutInstruments(metrics, logger, model)
+  instruments.began(routes.rollout())
   const failed = createFailedVersions({ rollout: routes.rollout, onFailed: () => wake.abort() })
 
   const unwatch = control.watch(({ kind, name }) => {
     if (kind !== 'model' && (kind !== 'rollout' || name !== model)) return
     routes.follow(true)
     const rollout = routes.rollout()
-    if (kind === 'rollout' && rollout !== null) {
-      const { step, active, proposed, evidence } = rollout
-      logger.info({ model, step, active, proposed, evidence }, 'rollout changed')
-    }
+    if (kind === 'rollout' && rollout !== null) instruments.changed(rollout)
     wake.abort()
   })
 

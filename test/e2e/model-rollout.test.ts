@@ -193,7 +193,8 @@ async function stalled(rollout: RolloutRun): Promise<void> {
   await eventually(
     () => {
       expect(second.output()).toMatch(/model version not loaded/)
-      expect(said('rollout changed').at(-1)).toMatchObject({ step: 'stalled', evidence: { notReady: [instance] } })
+      const stall = { level: 40, code: 'rollout_stalled', evidence: { notReady: [instance] } }
+      expect(said('rollout stalled').at(-1)).toMatchObject(stall)
     },
     { deadlineMs: DEADLINE_MS },
   )

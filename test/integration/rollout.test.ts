@@ -123,8 +123,10 @@ test('a rollout of two processes: activated, stalled, contested, rolled back by 
   const promoted = await command('promote', `${model}/2`, '--wait', '--deadline', '60s')
   expect(promoted).toMatchObject({ code: 0, output: expect.stringContaining(`${model}/2: activated`) })
   await allServe('2')
-  const activated = history.find(({ value }) => (value as RolloutEntry).step === 'activated')
-  expect(activated?.reason).toBe('all 2 members are ready')
+  const isActivated = ({ value }: ControlRecord): boolean => (value as RolloutEntry).step === 'activated'
+  // what members follow reaches them and this test apart
+  await eventually(() => expect(history.find(isActivated)?.reason).toBe('all 2 members are ready'), SOON)
+  const activated = history.find(isActivated)
   const loaded = said(second, 'version opened').find(({ version }) => version === '2')
   expect(activated?.at).toBeGreaterThanOrEqual(Date.parse(loaded?.time ?? ''))
 
@@ -142,6 +144,10 @@ test('a rollout of two processes: activated, stalled, contested, rolled back by 
     SOON,
   )
   expect(members.map(inForce)).toEqual(['2', '2'])
+  await eventually(() => {
+    const stall = { level: 40, code: 'rollout_stalled', model, evidence: { notReady } }
+    for (const one of members) expect(said(one, 'rollout stalled')).toMatchObject([stall])
+  }, SOON)
 
   // two promotes at once
   const other = await controlLog()
