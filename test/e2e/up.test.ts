@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { freePorts } from '../../infra/local/ports.ts'
 import { eventually } from '../support/eventually.ts'
+import { ownPorts } from '../support/own-ports.ts'
 import { spawnNode } from '../support/spawn-process.ts'
 import { uniqueName } from '../support/unique-name.ts'
 
@@ -14,23 +14,9 @@ let ports: readonly number[] = []
 let env: NodeJS.ProcessEnv = {}
 
 beforeAll(async () => {
-  ports = await freePorts(7)
-  const [kafka, controller, registry, redis, clickhouse, gateway, admin] = ports.map(String)
-  env = {
-    MILLRACE_DATA: HOME,
-    MILLRACE_COMPONENTS: path.resolve(import.meta.dirname, '../../.millrace/components'),
-    MILLRACE_KAFKA_PORT: kafka,
-    MILLRACE_KAFKA_CONTROLLER_PORT: controller,
-    MILLRACE_REGISTRY_PORT: registry,
-    MILLRACE_REDIS_PORT: redis,
-    MILLRACE_CLICKHOUSE_PORT: clickhouse,
-    MILLRACE_GATEWAY_PORT: gateway,
-    MILLRACE_ADMIN_PORT: admin,
-    KAFKA_BROKERS: undefined,
-    SCHEMA_REGISTRY_URL: undefined,
-    REDIS_URL: undefined,
-    CLICKHOUSE_URL: undefined,
-  }
+  const own = await ownPorts()
+  ports = own.ports
+  env = { ...own.env, MILLRACE_DATA: HOME }
 })
 afterAll(() => rmSync(HOME, { recursive: true, force: true }))
 

@@ -25,12 +25,13 @@ events = read(HERE / "data/events.avro")
 arr_delay = {label["event_id"]: label["arr_delay"] for label in read(HERE / "data/labels.avro")}
 weather = {(row["origin"], row["hour"]): row for row in read(HERE / "data/tables/weather.avro")}
 labelled = [event for event in events if event["event_id"] in arr_delay]
-trained = np.array([event["departed_at"] < month_start_ms(2013, 4) for event in labelled])
-vocabulary = vocabularies([event for event in events if event["departed_at"] < month_start_ms(2013, 4)])
+trained_until = month_start_ms(2013, 4)
+trained = np.array([event["departed_at"] < trained_until for event in labelled])
+vocabulary = vocabularies([event for event in events if event["departed_at"] < trained_until])
 features = feature_matrix(labelled, weather, vocabulary, [])
 late = np.array([arr_delay[event["event_id"]] > LATE_MINUTES for event in labelled])
 
-forest = RandomForestClassifier(n_estimators=40, max_depth=10, random_state=2013)
+forest = RandomForestClassifier(n_estimators=40, max_depth=10, random_state=2013, n_jobs=-1)
 model = make_pipeline(SimpleImputer(), forest).fit(features[trained], late[trained])
 print(f"AUC April 2013 on: {roc_auc_score(late[~trained], model.predict_proba(features[~trained])[:, 1]):.4f}")
 
