@@ -1,11 +1,13 @@
-/** On ONNX Runtime: what becomes of a row depends on neither its neighbours nor the batch that it is in. */
+/** What becomes of a row depends on neither its neighbours nor the batch that it is in: on ONNX Runtime, and where rows take time. */
 import fc from 'fast-check'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
+import { ModelRunError, type PreparedModel } from '../../inference/execution/executor.ts'
 import { createInlineExecutor } from '../../inference/execution/inline-executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
+import { replayRows } from '../../inference/execution/replay-rows.ts'
 import { endsOf, isolatedModel, rowsOf } from '../support/executor-hosts.ts'
 import { versionOf } from '../support/model-version.ts'
-import { CRASHING, POISON, REFUSING } from '../support/onnx/hostile-models.ts'
+import { CRASHING, FEATURES, ORDINARY, POISON, REFUSING } from '../support/onnx/hostile-models.ts'
 
 const executor = createInlineExecutor({ provider: 'cpu' })
 afterAll(() => executor.close())
@@ -44,5 +46,47 @@ test('rows that end the process are found whatever is beside them', async () => 
       expect(ends).toEqual(expected.map((end) => (typeof end === 'string' ? end : expect.closeTo(end, 4))))
     }),
     { numRuns: 5 },
+  )
+})
+
+/** Rows take as many ms as their first feature says, all together at most `limitMs`. */
+function slowModel(limitMs: number): PreparedModel {
+  return {
+    manifest: versionOf(ORDINARY),
+    async run(rows) {
+      const firsts = rows.filter((_, at) => at % FEATURES === 0)
+      const tookMs = firsts.reduce((sum, first) => sum + first, 0)
+      await new Promise((resolve) => setTimeout(resolve, Math.min(tookMs, limitMs)))
+      if (tookMs > limitMs) throw new ModelRunError('timeout', 'late')
+      return { outputs: firsts, tookMs }
+    },
+    retire: () => Promise.resolve(),
+  }
+}
+
+test('rows that are slow or hang end as they do alone, whatever is beside them', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const [model, look] = [slowModel(2_000), slowModel(250)]
+  const quarantine = {
+    warm: () => {},
+    replay: (_: unknown, rows: Float32Array) => replayRows(model, () => Promise.resolve(look), rows),
+    forget: () => {},
+    close: () => Promise.resolve(),
+  }
+  const run = isolateRows({ model, provider: 'cpu', quarantine, expectedMs: () => 0 })
+  const ends = async (firsts: readonly number[]) => {
+    const result = run(rowsOf(firsts))
+    await vi.runAllTimersAsync()
+    return endsOf(await result)
+  }
+  const tookMs = fc.oneof({ weight: 3, arbitrary: fc.nat(50) }, fc.integer({ min: 50, max: 2_000 }), fc.constant(1e6))
+  await fc.assert(
+    fc.asyncProperty(fc.array(tookMs, { minLength: 1, maxLength: 12 }), async (firsts) => {
+      const alone = []
+      for (const first of firsts) alone.push(...(await ends([first])))
+      expect(await ends(firsts)).toEqual(alone)
+      expect(alone).toEqual(firsts.map((first) => (first <= 2_000 ? first : 'model_timeout')))
+    }),
   )
 })
