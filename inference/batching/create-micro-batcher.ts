@@ -137,7 +137,9 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
       for (const segment of batch) segment.pending.answer(segment, result, answered)
     }
     observer.ran({ reason, rows, cap, waitedMs: startedAt - arrivedAt, runMs })
-    if (inline) await yieldToSockets()
+    // a model's own run begins in a turn of its own: while batches are full, that is enough
+    const gaveWay = result?.runMs !== undefined && queues.rows >= policy.cap(queues.rows)
+    if (inline && !gaveWay) await yieldToSockets()
     running--
     schedule()
   }

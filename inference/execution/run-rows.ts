@@ -17,7 +17,10 @@ export interface RunResult {
   /** By row. */
   readonly failures: ReadonlyMap<number, RowFailure>
   readonly provider: Provider
-  /** What the model took for them, without what it waited for the thread that it blocks, ms; where that is known. */
+  /**
+   * What the model took for them, without what it waited for the thread that it blocks, ms; where that is known. Then others had
+   * the thread before it, if it blocks one.
+   */
   readonly runMs?: number | undefined
   /** No row is to blame: there was not the memory for so many at once, and smaller runs have answered them. */
   readonly tooMany?: boolean

@@ -10,7 +10,11 @@ import { manualClock } from '../support/manual-clock.ts'
 /** Runs that end when they are told to. */
 function held(options: { readonly slots?: number; readonly policy: BatchPolicy; readonly inline?: boolean }) {
   const { slots = 1, policy, inline = false } = options
-  const runs: { readonly rows: Float32Array; end(tooMany?: boolean): RunResult; refuse(error: unknown): void }[] = []
+  const runs: {
+    readonly rows: Float32Array
+    end(tooMany?: boolean, runMs?: number): RunResult
+    refuse(error: unknown): void
+  }[] = []
   const batches: MicroBatch[] = []
   const clock = manualClock()
   const batcher = createMicroBatcher({
@@ -23,9 +27,10 @@ function held(options: { readonly slots?: number; readonly policy: BatchPolicy; 
     observer: { ran: (batch) => batches.push(batch) },
     run: (rows) =>
       new Promise((resolve, reject) => {
-        const end = (tooMany = false): RunResult => {
+        const end = (tooMany = false, runMs?: number): RunResult => {
           const batchRows = new Int32Array(rows.length).fill(rows.length)
-          const result: RunResult = { outputs: rows.slice(), batchRows, failures: new Map(), provider: 'cpu', tooMany }
+          const outputs = rows.slice()
+          const result: RunResult = { outputs, batchRows, failures: new Map(), provider: 'cpu', tooMany, runMs }
           resolve(result)
           return result
         }
@@ -188,6 +193,19 @@ test('between two runs of this thread, others have their turn', async () => {
   await turn()
   runs[1]?.end()
   await Promise.all(answers)
+})
+
+test('a full batch follows at once on a run of the model, which had a turn of its own', async () => {
+  const { runs, submit } = held({ policy: fixedCap(1), inline: true })
+  const answer = submit('a', rowsOf(1, 2))
+  await turn()
+  const order: string[] = []
+  setImmediate(() => order.push(`turn, ${runs.length} run`))
+  runs[0]?.end(false, 1)
+  await turn()
+  expect(order).toEqual(['turn, 2 run'])
+  runs[1]?.end(false, 1)
+  await answer
 })
 
 test('a batch that waits leaves when its time has come, or as soon as it is full', async () => {
