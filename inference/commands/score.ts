@@ -6,7 +6,7 @@ import { requireBundled } from '../models/require-bundled.ts'
 import { type ScoredRow, scoreRows } from '../score-rows.ts'
 
 const SETTINGS = {
-  maxRows: 1_024,
+  maxRows: 2_048,
   maxBytes: 2 ** 26,
   maxLingerMs: 0,
   executor: 'auto',

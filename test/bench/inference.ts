@@ -112,7 +112,7 @@ async function serve(model: BenchModel, folder: string, kind: Kind) {
     },
     looked() {},
   }
-  const settings = { maxRows: 1_024, maxBytes: 2 ** 23, maxLingerMs: 2, executor: kind, predictionCacheBytes: 0 }
+  const settings = { maxRows: 2_048, maxBytes: 2 ** 23, maxLingerMs: 2, executor: kind, predictionCacheBytes: 0 }
   const facts = { manifest: readModelManifest(folder), profiles: [], purpose: 'answers' as const }
   const deps = {
     choice,

@@ -57,7 +57,7 @@ export const DEFAULT_LIMITS: ProbationLimits = {
   memoryBytes: 2_147_483_648,
   timeMs: 30_000,
   fileBytes: 1_073_741_824,
-  rows: 1_024,
+  rows: 2_048,
   allowed: { controlFlow: false, functions: false },
   measure: true,
 }
