@@ -5,7 +5,7 @@ import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import type { Executor, RestartCause } from './executor.ts'
 import { createInlineExecutor } from './inline-executor.ts'
 import { createProcessExecutor } from './process-executor.ts'
-import { createGpuLoad, type GpuLoad } from './providers/gpu-load.ts'
+import { createProviderLoad, type ProviderLoad } from './providers/provider-load.ts'
 import { createQuarantine, type Quarantine } from './quarantine.ts'
 import type { Provider } from './run-rows.ts'
 
@@ -21,7 +21,7 @@ export interface Executors {
   /** Of its own for each purpose: what replays rows of a shadow never keeps those of answers waiting. */
   quarantine(purpose: ExecutorPurpose, provider: Provider): Quarantine
   /** Shared by all that run on the GPU. */
-  readonly gpu: GpuLoad
+  readonly gpu: ProviderLoad
   /** What runs of a model take, by which a run that hangs is known. */
   learn(manifest: ModelManifest, profile: ModelProfile): void
   /** Frees what quarantines keep of a version that is closed. */
@@ -119,7 +119,7 @@ export function createExecutors(options: ExecutorsOptions): Executors {
       quarantines.set(key, quarantine)
       return quarantine
     },
-    gpu: createGpuLoad(systemClock),
+    gpu: createProviderLoad(systemClock),
     forget(manifest) {
       for (const quarantine of quarantines.values()) quarantine.forget(manifest)
     },

@@ -59,8 +59,13 @@ export function createVersionCache(deps: VersionCacheDeps): VersionCache {
     sayResident()
   }
 
-  const bytesOf = (of: readonly Entry[]): number => of.reduce((sum, { opened }) => sum + opened.bytes(), 0)
-  const sayResident = (): void => observer.resident(entries.size, bytesOf([...entries.values()]))
+  function bytesOf(among: (entry: Entry) => boolean = () => true): number {
+    let bytes = 0
+    for (const entry of entries.values()) if (among(entry)) bytes += entry.opened.bytes()
+    return bytes
+  }
+
+  const sayResident = (): void => observer.resident(entries.size, bytesOf())
 
   function makeRoom(): void {
     for (const entry of entries.values()) {
@@ -68,18 +73,18 @@ export function createVersionCache(deps: VersionCacheDeps): VersionCache {
       logger.info(named(entry.opened.version), 'model closed: nothing is to use it any more')
       void leave(entry)
     }
-    if (bytesOf([...entries.values()]) <= maxBytes) {
+    if (bytesOf() <= maxBytes) {
       pinsWereTooLarge = false
       return
     }
-    while (bytesOf([...entries.values()]) > maxBytes) {
+    while (bytesOf() > maxBytes) {
       const victim = leastRecentlyUsed()
       if (victim === null) break
       observer.evicted(victim.opened.version)
       logger.info({ ...named(victim.opened.version), bytes: victim.opened.bytes() }, 'model evicted')
       void leave(victim)
     }
-    const pinnedBytes = bytesOf([...entries.values()].filter(({ id }) => pinned.has(id)))
+    const pinnedBytes = bytesOf(({ id }) => pinned.has(id))
     const areTooLarge = pinnedBytes > maxBytes
     if (areTooLarge && !pinsWereTooLarge) {
       logger.warn({ pinnedBytes, maxBytes }, 'versions that have to stay loaded take more memory than models may')

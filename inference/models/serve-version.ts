@@ -7,6 +7,7 @@ import { policyByProvider } from '../batching/policy-by-provider.ts'
 import type { ExecutorPurpose } from '../execution/executors.ts'
 import { isolateRows } from '../execution/isolate-rows.ts'
 import { bucketsBelow, inParts, paddedModel } from '../execution/providers/padded.ts'
+import { createProviderLoad } from '../execution/providers/provider-load.ts'
 import { routeByProvider } from '../execution/providers/route-by-provider.ts'
 import type { Provider, RunRows } from '../execution/run-rows.ts'
 import { type PlacedModel, placeModel } from './place-model.ts'
@@ -124,11 +125,13 @@ function routeOf(
 ): { readonly run: RunRows; readonly expects: ((rows: number) => Provider) | null } {
   const costs = (provider: Provider): CostFit => fits.get(provider) as CostFit
   const cpu = runs.get('cpu')
-  const bare = runs.get('cuda')
-  const cuda = bare && gpu.counted(bare, (rows) => costs('cuda').predictMs(rows.length / width))
-  if (cpu === undefined || cuda === undefined) return { run: (cpu ?? cuda) as RunRows, expects: null }
-  const queued = (provider: Provider): number => (provider === 'cuda' ? gpu.busyMs() : 0)
-  return routeByProvider({ width, cpu, cuda, costs, queued, clock, logger })
+  const cuda = runs.get('cuda')
+  if (cuda === undefined) return { run: cpu as RunRows, expects: null }
+  if (cpu === undefined) {
+    return { run: gpu.counted(cuda, (rows) => costs('cuda').predictMs(rows.length / width)), expects: null }
+  }
+  const loads = { cpu: createProviderLoad(clock), cuda: gpu }
+  return routeByProvider({ width, cpu, cuda, costs, loads, clock, logger })
 }
 
 /** Whether a provider's answers are kept; each has its own. */

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
 import { ModelRunError, type PreparedModel } from '../../inference/execution/executor.ts'
 import { isolateRows } from '../../inference/execution/isolate-rows.ts'
-import { createGpuLoad } from '../../inference/execution/providers/gpu-load.ts'
 import { isProviderThere } from '../../inference/execution/providers/is-provider-there.ts'
 import { ownGpu } from '../../inference/execution/providers/own-gpu.ts'
 import { bucketsBelow, inParts, paddedModel } from '../../inference/execution/providers/padded.ts'
+import { createProviderLoad } from '../../inference/execution/providers/provider-load.ts'
 import { type ProviderCost, routeByProvider } from '../../inference/execution/providers/route-by-provider.ts'
 import { type ProviderDeps, takeProviders } from '../../inference/execution/providers/take-providers.ts'
 import type { Provider, RowFailure, RunResult, RunRows } from '../../inference/execution/run-rows.ts'
@@ -35,12 +35,16 @@ function providers(costs: Record<Provider, ProviderCost> = { ...COSTS }) {
       if (broken.has(provider)) throw new Error(`${provider} is broken`)
       return { outputs: rows, batchRows: new Int32Array(rows.length).fill(rows.length), failures: new Map(), provider }
     }
+  const loadOf = (provider: Provider) => {
+    const { counted, busyMs } = createProviderLoad(clock)
+    return { counted, busyMs: () => Math.max(busyMs(), busy[provider]) }
+  }
   const { run, expects } = routeByProvider({
     width: 1,
     cpu: runOn('cpu'),
     cuda: runOn('cuda'),
     costs: (provider) => costs[provider],
-    queued: (provider) => busy[provider],
+    loads: { cpu: loadOf('cpu'), cuda: loadOf('cuda') },
     clock,
     logger: { ...silentLogger, warn: (_fields, message) => void warnings.push(message) },
   })
@@ -140,7 +144,7 @@ test('where a batch would go can be asked without sending it there', async () =>
 
 test('runs of all versions on a GPU count as queued there until they are over', async () => {
   const clock = manualClock()
-  const gpu = createGpuLoad(clock)
+  const gpu = createProviderLoad(clock)
   const ends: (() => void)[] = []
   const result: RunResult = {
     outputs: new Float32Array(0),

@@ -1,7 +1,8 @@
 import type { Clock } from '../../../infra/runtime/clock.ts'
 import { describeError } from '../../../infra/runtime/errors.ts'
 import type { Logger } from '../../../infra/runtime/telemetry/logger.ts'
-import type { Provider, RunResult, RunRows } from '../run-rows.ts'
+import type { Provider, RunRows } from '../run-rows.ts'
+import type { ProviderLoad } from './provider-load.ts'
 
 export interface ProviderCost {
   /** A run of n rows takes fixedMs + rowMs · n. */
@@ -16,8 +17,8 @@ export interface RouteOptions {
   readonly cuda: RunRows
   /** As fitted now. */
   readonly costs: (provider: Provider) => ProviderCost
-  /** What a provider has to do still for others and for this router, ms; of its own runs it knows by itself. */
-  readonly queued: (provider: Provider) => number
+  /** The runs of this router are counted there, beside those of others. */
+  readonly loads: Readonly<Record<Provider, ProviderLoad>>
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -52,30 +53,29 @@ interface Habit {
  * other, so this is for models that prefer a GPU; one that requires it has that alone.
  */
 export function routeByProvider(options: RouteOptions): ProviderRoute {
-  const { width, cpu, cuda, costs, queued, clock, logger } = options
-  const runs = { cpu, cuda }
+  const { width, cpu, cuda, costs, loads, clock, logger } = options
+  const counted = (provider: Provider, run: RunRows): RunRows =>
+    loads[provider].counted(run, (rows) => costOf(provider, rows.length / width))
+  const runs = { cpu: counted('cpu', cpu), cuda: counted('cuda', cuda) }
   const habits = new Map<number, Habit>()
-  /** When the runs that are under way will be over, monotonic ms. */
-  const busyUntil = { cpu: 0, cuda: 0 }
-  const underWay = { cpu: 0, cuda: 0 }
   const restsUntil = { cpu: 0, cuda: 0 }
   const ranAt = { cpu: clock.monotonic(), cuda: clock.monotonic() }
 
-  const costOf = (provider: Provider, rows: number): number => {
+  function costOf(provider: Provider, rows: number): number {
     const { fixedMs, rowMs } = costs(provider)
     return fixedMs + rowMs * rows
   }
 
-  function finish(provider: Provider, rows: number, now: number): number {
-    return Math.max(0, busyUntil[provider] - now, queued(provider)) + costOf(provider, rows)
+  function finish(provider: Provider, rows: number): number {
+    return loads[provider].busyMs() + costOf(provider, rows)
   }
 
   function pick(rows: number, habit: Habit | undefined, now: number): Provider {
-    const usual = habit?.provider ?? (finish('cuda', rows, now) < finish('cpu', rows, now) ? 'cuda' : 'cpu')
+    const usual = habit?.provider ?? (finish('cuda', rows) < finish('cpu', rows) ? 'cuda' : 'cpu')
     const other = otherThan(usual)
     if (restsUntil[usual] > now && restsUntil[other] <= now) return other
     if (habit === undefined || now - habit.since < DWELL_MS || restsUntil[other] > now) return usual
-    return finish(other, rows, now) >= finish(usual, rows, now) * (1 - HYSTERESIS) ? usual : other
+    return finish(other, rows) >= finish(usual, rows) * (1 - HYSTERESIS) ? usual : other
   }
 
   function choose(rows: number): Provider {
@@ -92,20 +92,12 @@ export function routeByProvider(options: RouteOptions): ProviderRoute {
   function orTried(provider: Provider, rows: number, now: number): Provider {
     const other = otherThan(provider)
     if (now - ranAt[other] < TRY_MS || restsUntil[other] > now) return provider
-    return finish(other, rows, now) < WORST_TRY * finish(provider, rows, now) ? other : provider
+    return finish(other, rows) < WORST_TRY * finish(provider, rows) ? other : provider
   }
 
-  async function runOn(provider: Provider, rows: Float32Array): Promise<RunResult> {
-    const now = clock.monotonic()
-    busyUntil[provider] = Math.max(busyUntil[provider], now) + costOf(provider, rows.length / width)
-    ranAt[provider] = now
-    underWay[provider]++
-    try {
-      return await runs[provider](rows)
-    } finally {
-      underWay[provider]--
-      if (underWay[provider] === 0) busyUntil[provider] = 0
-    }
+  function runOn(provider: Provider, rows: Float32Array): ReturnType<RunRows> {
+    ranAt[provider] = clock.monotonic()
+    return runs[provider](rows)
   }
 
   return {

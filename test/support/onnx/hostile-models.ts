@@ -52,11 +52,9 @@ const FIRSTS: OnnxNode = {
 /** Scores whatever it is given. */
 export const ORDINARY = version(mean([{ operator: 'Identity', inputs: [IN.name], outputs: ['checked'] }]))
 
-const ENDLESS: OnnxGraph = {
-  nodes: [
-    { operator: 'Identity', inputs: ['going'], outputs: ['goesOn'] },
-    { operator: 'Identity', inputs: ['carried'], outputs: ['carriedOn'] },
-  ],
+/** The body of a loop that goes on for as long as it may; `turn` makes `carriedOn` of `carried`, which are rows. */
+export const loopBody = (turn: OnnxNode): OnnxGraph => ({
+  nodes: [{ operator: 'Identity', inputs: ['going'], outputs: ['goesOn'] }, turn],
   weights: [],
   input: [
     { name: 'turn', scalar: 'int64' },
@@ -67,7 +65,9 @@ const ENDLESS: OnnxGraph = {
     { name: 'goesOn', scalar: 'bool' },
     { name: 'carriedOn', width: FEATURES },
   ],
-}
+})
+
+const ENDLESS = loopBody({ operator: 'Identity', inputs: ['carried'], outputs: ['carriedOn'] })
 
 /** Loops for ever when a row is poisoned. */
 export const HANGING = version(

@@ -1,6 +1,5 @@
-import type { OnnxGraph } from '../../../infra/bench/hop/onnx.ts'
 import type { ModelVersion } from '../model-version.ts'
-import { FEATURES, ORDINARY } from './hostile-models.ts'
+import { loopBody, ORDINARY } from './hostile-models.ts'
 
 /** Turns of a loop that changes nothing: some milliseconds for a run of any size. */
 const TURNS = 1_000
@@ -8,22 +7,7 @@ const TURNS = 1_000
 const { model, golden } = ORDINARY
 
 /** Changes nothing. */
-const TURN: OnnxGraph = {
-  nodes: [
-    { operator: 'Identity', inputs: ['going'], outputs: ['goesOn'] },
-    { operator: 'Add', inputs: ['carried', 'none'], outputs: ['carriedOn'] },
-  ],
-  weights: [],
-  input: [
-    { name: 'turn', scalar: 'int64' },
-    { name: 'going', scalar: 'bool' },
-    { name: 'carried', width: FEATURES },
-  ],
-  output: [
-    { name: 'goesOn', scalar: 'bool' },
-    { name: 'carriedOn', width: FEATURES },
-  ],
-}
+const TURN = loopBody({ operator: 'Add', inputs: ['carried', 'none'], outputs: ['carriedOn'] })
 
 /** Takes its time, and scores the negative of what the ordinary model does. */
 export const SLOW: ModelVersion = {
