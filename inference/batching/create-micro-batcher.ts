@@ -27,6 +27,22 @@ export interface MicroBatcherDeps {
   readonly observer: BatchObserver
 }
 
+/** A micro-batch from its release to its answers. */
+interface Released {
+  readonly segments: readonly Segment[]
+  readonly rows: number
+  readonly reason: ReleaseReason
+  /** Monotonic ms, as all times. */
+  readonly arrivedAt: number
+  readonly startedAt: number
+  readonly tensor: Float32Array
+  readonly buffer: Float32Array | null
+  /** Null until it is answered, and when it is refused. */
+  result: RunResult | null
+  error: unknown
+  endedAt: number
+}
+
 export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
   const { width, outputWidth, run, slots, inline, policy, clock, observer } = deps
   const queues = createLaneQueues()
@@ -57,7 +73,8 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
         if (Number.isFinite(decision)) wakeAt(decision, now)
         return
       }
-      void runBatch(decision, policy.cap(queues.rows))
+      const cap = policy.cap(queues.rows)
+      void runAtOnce(decision, cap, decision === 'full' ? policy.atOnce(queues.rows) : 1)
     }
   }
 
@@ -94,38 +111,41 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     throw new RangeError(`${outputs.length} outputs of ${batchRows.length} rows for ${rows}`)
   }
 
-  async function runBatch(decision: ReleaseReason, cap: number): Promise<void> {
-    const batch = queues.take(cap, policy.aloneRows)
-    const reason = decision === 'drained' && queues.rows > 0 ? 'full' : decision
-    const last = batch.at(-1) as Segment
+  function take(decision: ReleaseReason, cap: number): Released {
+    const segments = queues.take(cap, policy.aloneRows)
+    const last = segments.at(-1) as Segment
     const rows = last.at + (last.to - last.from)
-    // taken before the run, which may come back with everything else done
-    const arrivedAt = batch.reduce(
-      (least, { pending }) => Math.min(least, pending.work.arrivedAt),
-      Number.POSITIVE_INFINITY,
-    )
-    for (const { pending } of batch) pending.began()
-    running++
-    runningRows += rows
-    const { tensor, buffer } = gather(batch, rows)
-    const startedAt = clock.monotonic()
-
-    let result: RunResult | null = null
-    let error: unknown
-    try {
-      result = complete(await run(tensor), rows)
-    } catch (reason) {
-      error = reason
+    let arrivedAt = Number.POSITIVE_INFINITY
+    for (const { pending } of segments) {
+      // read before the run, which may come back with everything else done
+      arrivedAt = Math.min(arrivedAt, pending.work.arrivedAt)
+      pending.began()
     }
+    runningRows += rows
+    const reason = decision === 'drained' && queues.rows > 0 ? 'full' : decision
+    const gathered = gather(segments, rows)
+    const startedAt = clock.monotonic()
+    return { segments, rows, reason, arrivedAt, startedAt, ...gathered, result: null, error: null, endedAt: startedAt }
+  }
 
-    const endedAt = clock.monotonic()
+  async function runModel(batch: Released): Promise<void> {
+    try {
+      batch.result = complete(await run(batch.tensor), batch.rows)
+    } catch (error) {
+      batch.error = error
+    }
+    batch.endedAt = clock.monotonic()
+  }
+
+  function answer(batch: Released, cap: number): void {
+    const { segments, rows, reason, buffer, result, error, arrivedAt, startedAt, endedAt } = batch
     // runs at once are run one after the other: what one waited for the last is not its own
     const runMs = endedAt - Math.max(startedAt, lastEnd)
     lastEnd = endedAt
     runningRows -= rows
     if (buffer !== null) spare.push(buffer)
     if (result === null) {
-      for (const { pending } of batch) {
+      for (const { pending } of segments) {
         queues.drop(pending)
         pending.fail(error)
       }
@@ -134,11 +154,20 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
       if (result.tooMany === true) policy.tooMany(rows, result.provider)
       else if (result.failures.size === 0) policy.ran(rows, cap, reason, result.runMs ?? runMs, result.provider)
       const answered = { scoredAt: clock.now(), rowMs: runMs / rows }
-      for (const segment of batch) segment.pending.answer(segment, result, answered)
+      for (const segment of segments) segment.pending.answer(segment, result, answered)
     }
     observer.ran({ reason, rows, cap, waitedMs: startedAt - arrivedAt, runMs })
+  }
+
+  /** All are answered when the last has been run: one after the other, in caches that the model has left to others, costs more. */
+  async function runAtOnce(decision: ReleaseReason, cap: number, most: number): Promise<void> {
+    running++
+    const batches = [take(decision, cap)]
+    while (batches.length < most && queues.rows >= cap) batches.push(take(decision, cap))
+    await Promise.all(batches.map(runModel))
+    for (const batch of batches) answer(batch, cap)
     // a model's own run begins in a turn of its own: while batches are full, that is enough
-    const gaveWay = result?.runMs !== undefined && queues.rows >= policy.cap(queues.rows)
+    const gaveWay = batches.every(({ result }) => result?.runMs !== undefined) && queues.rows >= policy.cap(queues.rows)
     if (inline && !gaveWay) await yieldToSockets()
     running--
     schedule()

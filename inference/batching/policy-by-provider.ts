@@ -18,6 +18,7 @@ export function policyByProvider(
 
   return {
     cap: (queuedRows) => policyOf(queuedRows).cap(queuedRows),
+    atOnce: (queuedRows) => policyOf(queuedRows).atOnce(queuedRows),
     get aloneRows() {
       return current.aloneRows
     },

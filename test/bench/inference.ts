@@ -11,6 +11,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { INFERENCE } from '../../inference/config.ts'
 import { createExecutors } from '../../inference/execution/executors.ts'
 import { serveVersion } from '../../inference/models/serve-version.ts'
 import type { OpenedVersion } from '../../inference/models/version-cache.ts'
@@ -112,7 +113,13 @@ async function serve(model: BenchModel, folder: string, kind: Kind) {
     },
     looked() {},
   }
-  const settings = { maxRows: 2_048, maxBytes: 2 ** 23, maxLingerMs: 2, executor: kind, predictionCacheBytes: 0 }
+  const settings = {
+    maxRows: Number(INFERENCE.maxRows.fallback),
+    maxBytes: 2 ** 23,
+    maxLingerMs: 2,
+    executor: kind,
+    predictionCacheBytes: 0,
+  }
   const facts = { manifest: readModelManifest(folder), profiles: [], purpose: 'answers' as const }
   const deps = {
     choice,

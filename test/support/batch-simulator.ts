@@ -56,6 +56,7 @@ function exponential(random: SeededRandom, mean: number): number {
 export function fixedCap(cap: number): BatchPolicy {
   return {
     cap: () => cap,
+    atOnce: () => 1,
     aloneRows: Number.POSITIVE_INFINITY,
     decide: ({ rows }) => (rows >= cap ? 'full' : 'drained'),
     arrived() {},

@@ -208,6 +208,54 @@ test('a full batch follows at once on a run of the model, which had a turn of it
   await answer
 })
 
+test('batches that are run at once are answered when the last has been run, each with what became of it', async () => {
+  const policy = { ...fixedCap(2), aloneRows: 2, atOnce: () => 3 }
+  const { runs, batches, clock, submit } = held({ policy, inline: true })
+  const settled: string[] = []
+  const answers = ['a', 'b', 'c', 'd'].map(async (lane, at) => {
+    const rows = rowsOf(2 * at, 2 * at + 1)
+    const answer = await submit(lane, rows).catch(() => null)
+    expect(answer?.outputs ?? null).toEqual(lane === 'b' ? null : rows)
+    settled.push(lane)
+  })
+  await turn()
+  expect(runs.map(({ rows }) => [...rows])).toEqual([
+    [0, 1],
+    [2, 3],
+    [4, 5],
+  ])
+  for (const end of [() => runs[0]?.end(false, 5), () => runs[1]?.refuse(retryable('model_unavailable', 'for now'))]) {
+    clock.advance(5)
+    end()
+    await turn()
+    expect(settled).toEqual([])
+  }
+  clock.advance(3)
+  runs[2]?.end(false, 3)
+  await turn()
+  expect(settled.sort()).toEqual(['a', 'b', 'c'])
+  expect(batches.map(({ reason, rows, runMs }) => [reason, rows, runMs])).toEqual([
+    ['full', 2, 5],
+    ['full', 2, 5],
+    ['full', 2, 3],
+  ])
+  await turn()
+  runs[3]?.end(false, 1)
+  await Promise.all(answers)
+})
+
+test('only full batches are run at once', async () => {
+  const { runs, submit } = held({ policy: { ...fixedCap(2), aloneRows: 2, atOnce: () => 3 }, inline: true })
+  const answers = [submit('a', rowsOf(1, 2)), submit('b', rowsOf(3))]
+  await turn()
+  expect(runs).toHaveLength(1)
+  runs[0]?.end(false, 1)
+  await turn()
+  await turn()
+  runs[1]?.end(false, 1)
+  await Promise.all(answers)
+})
+
 test('a batch that waits leaves when its time has come, or as soon as it is full', async () => {
   const wake: (() => void)[] = []
   const clock = { ...manualClock(), sleep: () => new Promise<void>((resolve) => wake.push(resolve)) }

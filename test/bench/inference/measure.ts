@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { MicroBatcher } from '../../../inference/batching/micro-batcher.ts'
+import { BATCHES_AT_ONCE, INFERENCE } from '../../../inference/config.ts'
 import { seededRandom } from '../../support/seeded-random.ts'
 import { WIDTH } from './models.ts'
 
 /** Distinct rows that inputs rotate over: the same row again and again would teach the processor its way through a tree. */
 export const DISTINCT_ROWS = 16_384
 const LANES = 6
-/** Rows that a lane hands over at once, as many as a hop takes of its log by default, and how often it does so before the first are answered. */
-const WORK_ROWS = 1_024
-const OUTSTANDING = 2
+/** What a hop hands over of a log that it is behind of, by default: so many rows of one partition, and so often before the first are answered. */
+const WORK_ROWS = Number(INFERENCE.maxRows.fallback)
 /** How often a lane hands over rows below saturation, ms. */
 const EVERY_MS = 2
 
@@ -71,15 +71,15 @@ const workOf = (lane: number, rows: Float32Array, arrivedAt: number, deadline: n
   deadline,
 })
 
-/** Every lane always has rows that wait, until the time is over; then until all of them are answered. */
+/** As a hop that is behind, one work after the other in each place, until the time is over; then until all of them are answered. */
 export async function saturate(batcher: MicroBatcher, pool: Float32Array, ms: number): Promise<Work> {
   const take = rotation(pool)
   return await timed(async () => {
     const until = performance.now() + ms
     let rows = 0
-    const lanes = Array.from({ length: LANES * OUTSTANDING }, async (_, at) => {
+    const lanes = Array.from({ length: BATCHES_AT_ONCE }, async (_, at) => {
       while (performance.now() < until) {
-        await batcher.submit(workOf(at % LANES, take(WORK_ROWS), performance.now(), Number.POSITIVE_INFINITY))
+        await batcher.submit(workOf(at, take(WORK_ROWS), performance.now(), Number.POSITIVE_INFINITY))
         rows += WORK_ROWS
       }
     })
