@@ -54,7 +54,7 @@ export interface BatchPolicy {
   /** Most rows of the next batch, at least 1, with so many queued. */
   cap(queuedRows: number): number
   /** Most full batches that are run one behind the other before the first is answered, at least 1, with so many rows queued. */
-  atOnce(queuedRows: number): number
+  inRow(queuedRows: number): number
   /** Rows of one work that are not copied together with others to make a batch larger. */
   readonly aloneRows: number
   /** Why to run now; or the time to ask again, if nothing happens before: Infinity = when a run has ended. */
@@ -84,7 +84,7 @@ const LARGEST = 8
  * Most batches that are run before they are answered. What is done for a batch costs 45 µs of CPU between two runs of a model that
  * takes the processor's caches, and half of it for each one behind; a fifth would gain 2 %.
  */
-const AT_ONCE = 4
+const IN_ROW = 4
 /** Each so-manieth full batch has only a/b rows, where a is half of what it takes: runs of one size do not tell a from b. */
 const PROBE_EVERY = 64
 const PROBE_PART = 4
@@ -108,7 +108,7 @@ const TIMER_MS = 1
  *                                      q·L(n) (Nexus, SOSP '19: 2·L(n) ≤ SLO for s = 1)
  *   n_2   = 256 KiB / bytes of a row   rows that stay in a processor's second cache
  *   cap   = min(8·n90, max(n90, n_2), n_slo, guard, ceilings), at least 1
- *   at once = min(B / ((s+1)·q), 5 ms) / L(cap), at most 4, where one model has a thread: as long as one batch may take
+ *   row   = min(B / ((s+1)·q), 5 ms) / L(cap), at most 4, on the thread that reads sockets: together what one batch may take
  *   alone = 1 / (c/(a+o) + 1/cap)      rows from which a run of their own, (a+o)/rows more, costs less than to copy them for
  *                                      one of `cap` rows; c = copy of a row, o = what a run costs beside the model
  *   guard                              AIMD (Clipper, NSDI '17): a run over B/2 → 0.9 · cap; a full one in time → + n90/16;
@@ -159,12 +159,12 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     return full < PROBE_EVERY - 1 ? whole : Math.ceil(Math.min(whole / PROBE_PART, fit.fixedMs / fit.rowMs))
   }
 
-  function atOnce(queuedRows: number): number {
+  function inRow(queuedRows: number): number {
     const before = PROBE_EVERY - 1 - full
     // where runs take longer than they should, each is answered for itself
     if (!inline || before < 2 || guard < efficientCap()) return 1
     const ms = isLate(queuedRows) ? EVENT_LOOP_MS : Math.min(EVENT_LOOP_MS, withinMs())
-    return Math.max(1, Math.floor(Math.min(ms / fit.predictMs(cap(queuedRows)), before, AT_ONCE)))
+    return Math.max(1, Math.floor(Math.min(ms / fit.predictMs(cap(queuedRows)), before, IN_ROW)))
   }
 
   function raise(now: number): void {
@@ -175,7 +175,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
 
   return {
     cap,
-    atOnce,
+    inRow,
     get aloneRows() {
       const runMs = fit.fixedMs + (inline ? TURN_MS : HAND_OVER_MS)
       return 1 / ((rowBytes * COPY_MS_PER_BYTE) / runMs + 1 / usualCap())

@@ -74,7 +74,7 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
         return
       }
       const cap = policy.cap(queues.rows)
-      void runAtOnce(decision, cap, decision === 'full' ? policy.atOnce(queues.rows) : 1)
+      void runBatches(decision, cap, decision === 'full' ? policy.inRow(queues.rows) : 1)
     }
   }
 
@@ -139,7 +139,7 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
 
   function answer(batch: Released, cap: number): void {
     const { segments, rows, reason, buffer, result, error, arrivedAt, startedAt, endedAt } = batch
-    // runs at once are run one after the other: what one waited for the last is not its own
+    // the runs of several slots are made one after the other: what one waited for the last is not its own
     const runMs = endedAt - Math.max(startedAt, lastEnd)
     lastEnd = endedAt
     runningRows -= rows
@@ -159,15 +159,24 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     observer.ran({ reason, rows, cap, waitedMs: startedAt - arrivedAt, runMs })
   }
 
-  /** All are answered when the last has been run: one after the other, in caches that the model has left to others, costs more. */
-  async function runAtOnce(decision: ReleaseReason, cap: number, most: number): Promise<void> {
+  /**
+   * Up to `most` batches one behind the other, answered when the last has been run: between two runs, in cold caches, that costs
+   * twice as much. One that was not run by the model alone, or refused, is the last.
+   */
+  async function runBatches(decision: ReleaseReason, cap: number, most: number): Promise<void> {
     running++
-    const batches = [take(decision, cap)]
-    while (batches.length < most && queues.rows >= cap) batches.push(take(decision, cap))
-    await Promise.all(batches.map(runModel))
+    const batches: Released[] = []
+    let hadTurn: boolean
+    do {
+      const batch = take(decision, cap)
+      batches.push(batch)
+      await runModel(batch)
+      // a model's own run begins in a turn of its own
+      hadTurn = batch.result?.runMs !== undefined
+    } while (hadTurn && batches.length < most && queues.rows >= cap)
     for (const batch of batches) answer(batch, cap)
-    // a model's own run begins in a turn of its own: while batches are full, that is enough
-    const gaveWay = batches.every(({ result }) => result?.runMs !== undefined) && queues.rows >= policy.cap(queues.rows)
+    // while batches are full, the turns that runs have had are enough
+    const gaveWay = hadTurn && queues.rows >= policy.cap(queues.rows)
     if (inline && !gaveWay) await yieldToSockets()
     running--
     schedule()

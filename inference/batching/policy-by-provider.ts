@@ -18,7 +18,7 @@ export function policyByProvider(
 
   return {
     cap: (queuedRows) => policyOf(queuedRows).cap(queuedRows),
-    atOnce: (queuedRows) => policyOf(queuedRows).atOnce(queuedRows),
+    inRow: (queuedRows) => policyOf(queuedRows).inRow(queuedRows),
     get aloneRows() {
       return current.aloneRows
     },

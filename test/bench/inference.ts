@@ -43,9 +43,11 @@ if (!(roundMs >= 100 && rounds >= 1)) throw new RangeError('at least 0.1 s and o
 const only = values.only.split(',').filter(Boolean)
 
 const SIZES = [64, 128, 256, 512, 1_024, 2_048, 4_096]
-const SWEEPS = 5
+const SWEEPS = 9
 const SWEEP_MS = 60
 const WARM_MS = 400
+/** A stage runs for days: by then its code is compiled, which takes V8 hundreds of runs. */
+const COMPILE_MS = 2_000
 /** Turns that the runtime alone and the served model take in a round: what slows the machine meets both. */
 const SLICES = 5
 const LOAD = 0.7
@@ -159,7 +161,7 @@ async function measure(model: BenchModel, directory: string) {
       const served = await serve(model, folder, kind)
       try {
         await repeated(WARM_MS, bareRuns(bare, size))
-        await saturate(served.batcher, pool, WARM_MS)
+        await saturate(served.batcher, pool, COMPILE_MS)
         served.batches.count = 0
         served.batches.rows = 0
         const runBare = bareRuns(bare, size, bareTook)

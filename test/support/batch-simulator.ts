@@ -56,7 +56,7 @@ function exponential(random: SeededRandom, mean: number): number {
 export function fixedCap(cap: number): BatchPolicy {
   return {
     cap: () => cap,
-    atOnce: () => 1,
+    inRow: () => 1,
     aloneRows: Number.POSITIVE_INFINITY,
     decide: ({ rows }) => (rows >= cap ? 'full' : 'drained'),
     arrived() {},
@@ -102,7 +102,7 @@ export async function simulate(options: {
     running++
     return new Promise((resolve) => {
       const batchRows = new Int32Array(rows.length).fill(rows.length)
-      const result: RunResult = { outputs: rows, batchRows, failures: new Map(), provider: 'cpu' }
+      const result: RunResult = { outputs: rows, batchRows, failures: new Map(), provider: 'cpu', runMs: ms }
       const fire = (): void => {
         running--
         resolve(result)

@@ -48,22 +48,22 @@ test('rows, bytes and the event loop bound it', () => {
   expect(() => policyOf({ bounds: { maxRows: 0, maxBytes: 1 } })).toThrow(RangeError)
 })
 
-test('batches that are full are run several at once, for as long as one may take', () => {
-  expect(policyOf({ profile: NETWORK }).atOnce(10_000)).toBe(4)
+test('full batches are run several in a row, for as long as one may take', () => {
+  expect(policyOf({ profile: NETWORK }).inRow(10_000)).toBe(4)
   // 258 rows take 0.93 ms: of 3.3 ms within the budget, of 5 ms where all are late
-  expect(policyOf().atOnce(1_500)).toBe(3)
-  expect(policyOf({ budgetMs: 4 }).atOnce(600)).toBe(1)
-  expect(policyOf({ budgetMs: 4 }).atOnce(6_000)).toBe(4)
+  expect(policyOf().inRow(1_500)).toBe(3)
+  expect(policyOf({ budgetMs: 4 }).inRow(600)).toBe(1)
+  expect(policyOf({ budgetMs: 4 }).inRow(6_000)).toBe(4)
   // in a child they are handed over one by one
-  expect(policyOf({ profile: NETWORK, inline: false }).atOnce(100_000)).toBe(1)
+  expect(policyOf({ profile: NETWORK, inline: false }).inRow(100_000)).toBe(1)
 })
 
-test('of 64 full batches one tells what a row costs from what a run costs, also where several are run at once', () => {
+test('of 64 full batches one tells what a row costs from what a run costs, also where several are run in a row', () => {
   const policy = policyOf({ profile: NETWORK })
   const caps: number[] = []
   while (caps.length < 128) {
     const cap = policy.cap(100_000)
-    const count = policy.atOnce(100_000)
+    const count = policy.inRow(100_000)
     for (let batch = 0; batch < count; batch++) {
       caps.push(cap)
       policy.ran(cap, cap, 'full', 0.01 + 0.00017 * cap, 'cpu')
@@ -76,7 +76,7 @@ test('while runs take longer than they should, each batch is answered for itself
   const policy = policyOf({ profile: NETWORK })
   policy.ran(2_048, 2_048, 'full', 6, 'cpu')
   expect(policy.cap(1)).toBeLessThan(2_048)
-  expect(policy.atOnce(10_000)).toBe(1)
+  expect(policy.inRow(10_000)).toBe(1)
 })
 
 test('a queue that will be late anyway is emptied at the efficient size', () => {

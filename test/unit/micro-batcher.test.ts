@@ -208,52 +208,53 @@ test('a full batch follows at once on a run of the model, which had a turn of it
   await answer
 })
 
-test('batches that are run at once are answered when the last has been run, each with what became of it', async () => {
-  const policy = { ...fixedCap(2), aloneRows: 2, atOnce: () => 3 }
+test('full batches that are run in a row are answered when the last has been run, each with its own', async () => {
+  const policy = { ...fixedCap(2), aloneRows: 2, inRow: () => 3 }
   const { runs, batches, clock, submit } = held({ policy, inline: true })
   const settled: string[] = []
-  const answers = ['a', 'b', 'c', 'd'].map(async (lane, at) => {
+  const answers = ['a', 'b', 'c', 'd', 'e'].map(async (lane, at) => {
     const rows = rowsOf(2 * at, 2 * at + 1)
-    const answer = await submit(lane, rows).catch(() => null)
-    expect(answer?.outputs ?? null).toEqual(lane === 'b' ? null : rows)
+    expect((await submit(lane, rows)).outputs).toEqual(rows)
     settled.push(lane)
   })
-  await turn()
-  expect(runs.map(({ rows }) => [...rows])).toEqual([
-    [0, 1],
-    [2, 3],
-    [4, 5],
-  ])
-  for (const end of [() => runs[0]?.end(false, 5), () => runs[1]?.refuse(retryable('model_unavailable', 'for now'))]) {
-    clock.advance(5)
-    end()
+  for (const [run, ms] of [5, 2, 3].entries()) {
     await turn()
-    expect(settled).toEqual([])
+    expect([runs.length, settled]).toEqual([run + 1, []])
+    clock.advance(ms)
+    runs[run]?.end(false, ms)
   }
-  clock.advance(3)
-  runs[2]?.end(false, 3)
   await turn()
-  expect(settled.sort()).toEqual(['a', 'b', 'c'])
+  expect(settled).toEqual(['a', 'b', 'c'])
   expect(batches.map(({ reason, rows, runMs }) => [reason, rows, runMs])).toEqual([
     ['full', 2, 5],
-    ['full', 2, 5],
+    ['full', 2, 2],
     ['full', 2, 3],
   ])
-  await turn()
-  runs[3]?.end(false, 1)
+  for (const run of [3, 4]) {
+    runs[run]?.end(false, 1)
+    await turn()
+  }
   await Promise.all(answers)
+  expect(batches).toHaveLength(5)
 })
 
-test('only full batches are run at once', async () => {
-  const { runs, submit } = held({ policy: { ...fixedCap(2), aloneRows: 2, atOnce: () => 3 }, inline: true })
-  const answers = [submit('a', rowsOf(1, 2)), submit('b', rowsOf(3))]
+test('a row of batches ends with one that is refused or not full', async () => {
+  const { runs, submit } = held({ policy: { ...fixedCap(2), aloneRows: 2, inRow: () => 3 }, inline: true })
+  const first = submit('a', rowsOf(1, 2))
+  const refused = submit('b', rowsOf(3, 4))
+  const others = [submit('c', rowsOf(5, 6)), submit('d', rowsOf(7))]
   await turn()
-  expect(runs).toHaveLength(1)
   runs[0]?.end(false, 1)
   await turn()
+  runs[1]?.refuse(retryable('model_unavailable', 'for now'))
+  await expect(refused).rejects.toMatchObject({ code: 'model_unavailable' })
+  await first
   await turn()
-  runs[1]?.end(false, 1)
-  await Promise.all(answers)
+  runs[2]?.end(false, 1)
+  await others[0]
+  await turn()
+  runs[3]?.end(false, 1)
+  await others[1]
 })
 
 test('a batch that waits leaves when its time has come, or as soon as it is full', async () => {
