@@ -1,9 +1,9 @@
 /**
- * `npm run bench:inference -- [--seconds 0.5] [--rounds 5] [--only mlp,embedding]`: rows per CPU second of a model that is
+ * `npm run bench:inference -- [--seconds 1] [--rounds 5] [--only mlp,embedding]`: rows per CPU second of a model that is
  * served, in this process and in a child, through batcher, isolation and executor, against onnxruntime alone at its best
- * batch size in the same run; and p99 at 70 % of that load, against the model's budget. They take turns of a fifth of
- * `--seconds`, and their inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. Figures are medians of the rounds,
- * `leastP99Ms` is that of the round that was disturbed least;
+ * batch size in the same run; and p99 at 70 % of that load, against the model's budget. They take turns of a tenth of
+ * `--seconds`, and their inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. `ofBare` is
+ * the median of the turns, each against the one before it; other figures are medians of the rounds, `leastP99Ms` is that of the round that was disturbed least;
  * `slow` is the share of the time in which the runtime alone took so much longer than usual that it could not have kept up
  * with that load: a shared machine has such moments. The last line is one JSON object.
  */
@@ -32,7 +32,7 @@ import {
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: 'string', default: '0.5' },
+    seconds: { type: 'string', default: '1' },
     rounds: { type: 'string', default: '5' },
     only: { type: 'string', default: '' },
   },
@@ -43,13 +43,13 @@ if (!(roundMs >= 100 && rounds >= 1)) throw new RangeError('at least 0.1 s and o
 const only = values.only.split(',').filter(Boolean)
 
 const SIZES = [64, 128, 256, 512, 1_024, 2_048, 4_096]
-const SWEEPS = 9
+const SWEEPS = 15
 const SWEEP_MS = 60
 const WARM_MS = 400
-/** A stage runs for days: by then its code is compiled, which takes V8 hundreds of runs. */
-const COMPILE_MS = 2_000
+/** A stage runs for days, with code that is compiled: V8 does so after thousands of runs, which are made of single rows here. */
+const COMPILE_MS = 1_500
 /** Turns that the runtime alone and the served model take in a round: what slows the machine meets both. */
-const SLICES = 5
+const SLICES = 10
 const LOAD = 0.7
 const LOAD_MS = 1_000
 const KINDS = ['inline', 'process'] as const
@@ -161,20 +161,21 @@ async function measure(model: BenchModel, directory: string) {
       const served = await serve(model, folder, kind)
       try {
         await repeated(WARM_MS, bareRuns(bare, size))
-        await saturate(served.batcher, pool, COMPILE_MS)
+        await saturate(served.batcher, pool, COMPILE_MS, 1)
+        await saturate(served.batcher, pool, WARM_MS)
         served.batches.count = 0
         served.batches.rows = 0
         const runBare = bareRuns(bare, size, bareTook)
-        const [without, through]: [Work[], Work[]] = [[], []]
+        const through: Work[] = []
         for (let slice = 0; slice < SLICES; slice++) {
-          without.push(await repeated(roundMs / SLICES, runBare))
-          through.push(await saturate(served.batcher, pool, roundMs / SLICES))
+          const bareRate = perCpuSecond(await repeated(roundMs / SLICES, runBare))
+          const work = await saturate(served.batcher, pool, roundMs / SLICES)
+          bareRates.push(bareRate)
+          alone[kind].push(perCpuSecond(work) / bareRate)
+          through.push(work)
         }
         const total = sum(through)
-        const bareRate = perCpuSecond(sum(without))
         const perSecond = (total.rows * 1_000) / total.ms
-        bareRates.push(bareRate)
-        alone[kind].push(perCpuSecond(total) / bareRate)
         rows[kind].push({ rate: perSecond, perCpu: perCpuSecond(total) })
         meanBatch[kind].push(Math.round(served.batches.rows / served.batches.count))
         const load = { rowsPerSecond: LOAD * perSecond, budgetMs: model.budgetMs }

@@ -72,15 +72,20 @@ const workOf = (lane: number, rows: Float32Array, arrivedAt: number, deadline: n
 })
 
 /** As a hop that is behind, one work after the other in each place, until the time is over; then until all of them are answered. */
-export async function saturate(batcher: MicroBatcher, pool: Float32Array, ms: number): Promise<Work> {
+export async function saturate(
+  batcher: MicroBatcher,
+  pool: Float32Array,
+  ms: number,
+  workRows: number = WORK_ROWS,
+): Promise<Work> {
   const take = rotation(pool)
   return await timed(async () => {
     const until = performance.now() + ms
     let rows = 0
     const lanes = Array.from({ length: BATCHES_AT_ONCE }, async (_, at) => {
       while (performance.now() < until) {
-        await batcher.submit(workOf(at, take(WORK_ROWS), performance.now(), Number.POSITIVE_INFINITY))
-        rows += WORK_ROWS
+        await batcher.submit(workOf(at, take(workRows), performance.now(), Number.POSITIVE_INFINITY))
+        rows += workRows
       }
     })
     await Promise.all(lanes)
