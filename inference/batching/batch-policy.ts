@@ -85,6 +85,8 @@ const LARGEST = 8
  * takes the processor's caches, and half of it for each one behind; a fifth would gain 2 %.
  */
 const IN_ROW = 4
+/** How long they may take together, ms: where a run takes longer, there is nothing to save. */
+const ROW_MS = 3
 /** Each so-manieth full batch has only a/b rows, where a is half of what it takes: runs of one size do not tell a from b. */
 const PROBE_EVERY = 64
 const PROBE_PART = 4
@@ -108,7 +110,7 @@ const TIMER_MS = 1
  *                                      q·L(n) (Nexus, SOSP '19: 2·L(n) ≤ SLO for s = 1)
  *   n_2   = 256 KiB / bytes of a row   rows that stay in a processor's second cache
  *   cap   = min(8·n90, max(n90, n_2), n_slo, guard, ceilings), at least 1
- *   row   = min(B / ((s+1)·q), 5 ms) / L(cap), at most 4, on the thread that reads sockets: together what one batch may take
+ *   row   = min(B / ((s+1)·q), 3 ms) / L(cap), at most 4, on the thread that reads sockets
  *   alone = 1 / (c/(a+o) + 1/cap)      rows from which a run of their own, (a+o)/rows more, costs less than to copy them for
  *                                      one of `cap` rows; c = copy of a row, o = what a run costs beside the model
  *   guard                              AIMD (Clipper, NSDI '17): a run over B/2 → 0.9 · cap; a full one in time → + n90/16;
@@ -163,7 +165,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     const before = PROBE_EVERY - 1 - full
     // where runs take longer than they should, each is answered for itself
     if (!inline || before < 2 || guard < efficientCap()) return 1
-    const ms = isLate(queuedRows) ? EVENT_LOOP_MS : Math.min(EVENT_LOOP_MS, withinMs())
+    const ms = isLate(queuedRows) ? ROW_MS : Math.min(ROW_MS, withinMs())
     return Math.max(1, Math.floor(Math.min(ms / fit.predictMs(cap(queuedRows)), before, IN_ROW)))
   }
 

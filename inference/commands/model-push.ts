@@ -14,8 +14,9 @@ import { PipelineError } from '../../schemas/pipeline/problems.ts'
 import type { ImportOptions } from '../models/import/draft-manifest.ts'
 import { importVersion, kindOfSource, type SourceKind } from '../models/import/import-version.ts'
 import { type KnownVersion, knownVersions, nameOf } from '../models/model-entries.ts'
-import { DEFAULT_LIMITS, type ProbationLimits, type ProbationReport } from '../models/probation/probation.ts'
+import type { ProbationLimits, ProbationReport } from '../models/probation/probation.ts'
 import { probe } from '../models/probation/probe.ts'
+import { readLimits } from '../models/probation/read-limits.ts'
 import { requireFreeName } from '../models/require-free-name.ts'
 import { MODEL_STORE } from '../models/store/config.ts'
 import { filesOf } from '../models/store/fetch-version.ts'
@@ -54,10 +55,16 @@ const byVersion = new Intl.Collator('en', { numeric: true })
  */
 export async function push(control: ControlLog, options: PushOptions, env: NodeJS.ProcessEnv): Promise<Pushed> {
   const pipeline = await loadPipeline(options.pipeline)
+  const limits = readLimits(env, options.allowed)
   const store = await openModelStore(readConfig(MODEL_STORE, env))
   const scratch = mkdtempSync(path.join(tmpdir(), 'millrace-push-'))
   try {
-    const { folder, isNumbered } = await versionFolder(control, options, pipeline, path.join(scratch, 'version'))
+    const { folder, isNumbered } = await versionFolder(
+      control,
+      options,
+      { pipeline, limits },
+      path.join(scratch, 'version'),
+    )
     const manifest = readModelManifest(folder)
     const file = path.join(folder, 'manifest.json')
     const problems = explainMisfit(pipeline, manifest, file)
@@ -65,15 +72,19 @@ export async function push(control: ControlLog, options: PushOptions, env: NodeJ
     if (options.version !== null && manifest.version !== options.version) {
       throw fatal('version_mismatch', `${file} says version ${manifest.version}, --version ${options.version}`)
     }
-    return await pushFolder(control, options, { pipeline, manifest, isNumbered }, store)
+    return await pushFolder(control, options, { pipeline, limits, manifest, isNumbered }, store)
   } finally {
     rmSync(scratch, { recursive: true, force: true })
     await store.close()
   }
 }
 
-interface Candidate {
+interface Target {
   readonly pipeline: CompiledPipeline
+  readonly limits: ProbationLimits
+}
+
+interface Candidate extends Target {
   readonly manifest: ModelManifest
   /** Nobody named its version. */
   readonly isNumbered: boolean
@@ -82,7 +93,7 @@ interface Candidate {
 async function pushFolder(
   control: ControlLog,
   options: PushOptions,
-  { pipeline, manifest, isNumbered }: Candidate,
+  { pipeline, limits, manifest, isNumbered }: Candidate,
   store: ModelStore,
 ): Promise<Pushed> {
   const file = path.join(manifest.folder, 'manifest.json')
@@ -97,7 +108,7 @@ async function pushFolder(
   }
   await requireFreeName(control, pipeline, manifest, digest)
 
-  const report = await probe(manifest.folder, { ...DEFAULT_LIMITS, allowed: options.allowed })
+  const report = await probe(manifest.folder, limits)
   if (report.refusal !== null) {
     const { step, code, message } = report.refusal
     throw fatal('model_refused', `${name} is refused (${step}: ${code}): ${message}`)
@@ -154,12 +165,11 @@ function sameModel(control: ControlLog, { name, sha256, featureSet }: ModelManif
 async function versionFolder(
   control: ControlLog,
   options: PushOptions,
-  pipeline: CompiledPipeline,
+  { pipeline, limits }: Target,
   scratch: string,
 ): Promise<{ readonly folder: string; readonly isNumbered: boolean }> {
   const kind = options.from ?? kindOfSource(options.source)
   if (kind === 'version') return { folder: path.resolve(options.source), isNumbered: false }
-  const limits = { ...DEFAULT_LIMITS, allowed: options.allowed }
   let isNumbered = false
   const nextVersion = (model: string): string => {
     isNumbered = true

@@ -5,8 +5,9 @@ import { readConfig } from '../../infra/runtime/config.ts'
 import type { ControlLog } from '../../infra/runtime/control/control-log.ts'
 import { fatal } from '../../infra/runtime/errors.ts'
 import { knownVersion } from '../models/model-entries.ts'
-import { DEFAULT_LIMITS, type ProbationLimits, type ProbationReport } from '../models/probation/probation.ts'
+import type { ProbationLimits, ProbationReport } from '../models/probation/probation.ts'
 import { probe } from '../models/probation/probe.ts'
+import { readLimits } from '../models/probation/read-limits.ts'
 import { MODEL_STORE } from '../models/store/config.ts'
 import { fetchVersion } from '../models/store/fetch-version.ts'
 import { openModelStore } from '../models/store/open-store.ts'
@@ -32,7 +33,7 @@ export async function verifyVersion(
     if (said.join() !== found.join()) {
       throw fatal('model_refused', `${name}: the control log says ${said.join(' ')}, the store has ${found.join(' ')}`)
     }
-    const report = await probe(manifest.folder, { ...DEFAULT_LIMITS, allowed })
+    const report = await probe(manifest.folder, readLimits(env, allowed))
     if (report.refusal === null) return report
     const { step, code, message } = report.refusal
     throw fatal('model_refused', `${name} is refused (${step}: ${code}): ${message}`)

@@ -9,6 +9,7 @@ import {
   type ProbationReport,
 } from '../../inference/models/probation/probation.ts'
 import { createProbation, probe } from '../../inference/models/probation/probe.ts'
+import { readLimits } from '../../inference/models/probation/read-limits.ts'
 import type { OnnxNode, Weights } from '../../infra/bench/hop/onnx.ts'
 import { digestOf, type ModelVersion, writeVersion } from '../support/model-version.ts'
 import { CRASHING_AT_LOAD, HANGING, HUNGRY, ORDINARY, POISON } from '../support/onnx/hostile-models.ts'
@@ -82,6 +83,13 @@ test('a sound version passes every step, and its cost is measured', async () => 
   expect(profile?.provider).toBe('cpu')
   for (const part of [profile?.fixedUs, profile?.rowUs]) expect(part).toBeGreaterThan(0)
   expect(profile?.tail).toBeGreaterThanOrEqual(1)
+})
+
+test('the largest batch is the one that inference is set to make', () => {
+  const { allowed } = DEFAULT_LIMITS
+  expect(readLimits({}, allowed)).toEqual(DEFAULT_LIMITS)
+  expect(readLimits({ MILLRACE_INFERENCE_MAX_ROWS: '5000' }, allowed).rows).toBe(5_000)
+  expect(() => readLimits({ MILLRACE_INFERENCE_MAX_ROWS: '0' }, allowed)).toThrow(/MILLRACE_INFERENCE_MAX_ROWS/)
 })
 
 describe('before anything is loaded', () => {

@@ -10,8 +10,8 @@ export const DISTINCT_ROWS = 16_384
 const LANES = 6
 /** What a hop hands over of a log that it is behind of, by default: so many rows of one partition, and so often before the first are answered. */
 const WORK_ROWS = Number(INFERENCE.maxRows.fallback)
-/** How often a lane hands over rows below saturation, ms. */
-const EVERY_MS = 2
+/** How often a lane hands over rows below saturation, ms: as often as producers write to a partition, which linger so long by default. */
+const EVERY_MS = 5
 
 /** What was done, and what it took of this process and its children together. */
 export interface Work {
@@ -101,7 +101,7 @@ export interface Latency {
   readonly answered: number
 }
 
-/** Lanes hand over rows at random times, every 2 ms each on average, whatever is answered. From when each was due. */
+/** Lanes hand over rows at random times, every 5 ms each on average or when it is a work's fill, whatever is answered. From when each was due. */
 export async function loaded(
   batcher: MicroBatcher,
   pool: Float32Array,
@@ -110,7 +110,7 @@ export async function loaded(
   const { rowsPerSecond, budgetMs, ms } = options
   const take = rotation(pool)
   const random = seededRandom(5)
-  const rows = Math.min(DISTINCT_ROWS, Math.max(1, Math.round((rowsPerSecond / 1_000) * (EVERY_MS / LANES))))
+  const rows = Math.min(WORK_ROWS, Math.max(1, Math.round((rowsPerSecond / 1_000) * (EVERY_MS / LANES))))
   const meanMs = rows / (rowsPerSecond / 1_000)
   const latencies: number[] = []
   const pending: Promise<void>[] = []
