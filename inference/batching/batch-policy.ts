@@ -53,8 +53,8 @@ export interface BatchFigures {
 export interface BatchPolicy {
   /** Most rows of the next batch, at least 1, with so many queued. */
   cap(queuedRows: number): number
-  /** Most full batches that are run one behind the other before the first is answered, at least 1, with so many rows queued. */
-  inRow(queuedRows: number): number
+  /** For how long full batches may be run one behind the other before the first is answered, ms, with so many rows queued; 0 = not at all. */
+  seriesMs(queuedRows: number): number
   /** Rows of one work that are not copied together with others to make a batch larger. */
   readonly aloneRows: number
   /** Why to run now; or the time to ask again, if nothing happens before: Infinity = when a run has ended. */
@@ -65,6 +65,8 @@ export interface BatchPolicy {
   ran(rows: number, cap: number, reason: ReleaseReason, ms: number, provider: Provider): void
   /** There was not the memory for so many rows: no batch has more than half of them for now; twice as many are tried later. */
   tooMany(rows: number, provider: Provider): void
+  /** A full batch that this policy may have decided on was run by another provider. */
+  ranElsewhere(): void
   figures(): BatchFigures
 }
 
@@ -84,9 +86,9 @@ const LARGEST = 8
  * Most batches that are run before they are answered. What is done for a batch costs 45 µs of CPU between two runs of a model that
  * takes the processor's caches, and half of it for each one behind; a fifth would gain 2 %.
  */
-const IN_ROW = 4
+export const LONGEST_SERIES = 4
 /** How long they may take together, ms: where a run takes longer, there is nothing to save. */
-const ROW_MS = 3
+const SERIES_MS = 3
 /** Each so-manieth full batch has only a/b rows, where a is half of what it takes: runs of one size do not tell a from b. */
 const PROBE_EVERY = 64
 const PROBE_PART = 4
@@ -110,7 +112,7 @@ const TIMER_MS = 1
  *                                      q·L(n) (Nexus, SOSP '19: 2·L(n) ≤ SLO for s = 1)
  *   n_2   = 256 KiB / bytes of a row   rows that stay in a processor's second cache
  *   cap   = min(8·n90, max(n90, n_2), n_slo, guard, ceilings), at least 1
- *   row   = min(B / ((s+1)·q), 3 ms) / L(cap), at most 4, on the thread that reads sockets
+ *   series = min(B / ((s+1)·q), 3 ms)  on the thread that reads sockets: as many full batches as fit into it, at most 4
  *   alone = 1 / (c/(a+o) + 1/cap)      rows from which a run of their own, (a+o)/rows more, costs less than to copy them for
  *                                      one of `cap` rows; c = copy of a row, o = what a run costs beside the model
  *   guard                              AIMD (Clipper, NSDI '17): a run over B/2 → 0.9 · cap; a full one in time → + n90/16;
@@ -131,7 +133,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
   let lastNow = 0
   const linger = createLingerRule({ fit, maxMs: Math.min(maxLingerMs, budgetMs / 10), inline, activeMs })
   let guard = ceiling
-  /** Batches since the last that had only a/b rows. */
+  /** Full batches since the last one that had only a/b rows. */
   let full = 0
 
   const efficientRows = (): number => (9 * fit.fixedMs) / fit.rowMs
@@ -161,12 +163,14 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     return full < PROBE_EVERY - 1 ? whole : Math.ceil(Math.min(whole / PROBE_PART, fit.fixedMs / fit.rowMs))
   }
 
-  function inRow(queuedRows: number): number {
-    const before = PROBE_EVERY - 1 - full
-    // where runs take longer than they should, each is answered for itself
-    if (!inline || before < 2 || guard < efficientCap()) return 1
-    const ms = isLate(queuedRows) ? ROW_MS : Math.min(ROW_MS, withinMs())
-    return Math.max(1, Math.floor(Math.min(ms / fit.predictMs(cap(queuedRows)), before, IN_ROW)))
+  function seriesMs(queuedRows: number): number {
+    // a small batch comes by itself; and where runs take longer than they should, each is answered for itself
+    if (!inline || full + LONGEST_SERIES >= PROBE_EVERY || guard < efficientCap()) return 0
+    return isLate(queuedRows) ? SERIES_MS : Math.min(SERIES_MS, withinMs())
+  }
+
+  function countFull(): void {
+    full = full < PROBE_EVERY - 1 ? full + 1 : 0
   }
 
   function raise(now: number): void {
@@ -177,7 +181,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
 
   return {
     cap,
-    inRow,
+    seriesMs,
     get aloneRows() {
       const runMs = fit.fixedMs + (inline ? TURN_MS : HAND_OVER_MS)
       return 1 / ((rowBytes * COPY_MS_PER_BYTE) / runMs + 1 / usualCap())
@@ -204,7 +208,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
       const isProbe = capped < usualCap() / 2
       if (!isProbe && ms > budgetMs / 2) guard = Math.max(1, Math.min(guard, capped) * BACK_OFF)
       else if (!isProbe && reason === 'full') guard = Math.min(ceiling, guard + Math.max(1, efficient / 16))
-      if (reason === 'full') full = full < PROBE_EVERY - 1 ? full + 1 : 0
+      if (reason === 'full') countFull()
       linger.ran(rows, ms)
       fit.observe(rows, ms)
     },
@@ -214,6 +218,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
       raiseMs = Math.min(2 * raiseMs, LONGEST_RAISE_MS)
       raisesAt = lastNow + raiseMs
     },
+    ranElsewhere: countFull,
     figures() {
       const efficient = Math.ceil(efficientRows())
       const within = budgetRows()

@@ -1,7 +1,7 @@
 import { setImmediate as yieldToSockets } from 'node:timers/promises'
 import type { Clock } from '../../infra/runtime/clock.ts'
 import type { RunResult, RunRows } from '../execution/run-rows.ts'
-import type { BatchPolicy } from './batch-policy.ts'
+import { type BatchPolicy, LONGEST_SERIES } from './batch-policy.ts'
 import { createLaneQueues } from './lane-queues.ts'
 import type { MicroBatch, MicroBatcher, ReleaseReason } from './micro-batcher.ts'
 import { PendingWork, type Segment } from './pending-work.ts'
@@ -41,6 +41,8 @@ interface Released {
   result: RunResult | null
   error: unknown
   endedAt: number
+  /** Epoch ms. */
+  scoredAt: number
 }
 
 export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
@@ -74,7 +76,7 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
         return
       }
       const cap = policy.cap(queues.rows)
-      void runBatches(decision, cap, decision === 'full' ? policy.inRow(queues.rows) : 1)
+      void runSeries(decision, cap, decision === 'full' ? policy.seriesMs(queues.rows) : 0)
     }
   }
 
@@ -125,7 +127,8 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     const reason = decision === 'drained' && queues.rows > 0 ? 'full' : decision
     const gathered = gather(segments, rows)
     const startedAt = clock.monotonic()
-    return { segments, rows, reason, arrivedAt, startedAt, ...gathered, result: null, error: null, endedAt: startedAt }
+    const unanswered = { result: null, error: null, endedAt: startedAt, scoredAt: 0 }
+    return { segments, rows, reason, arrivedAt, startedAt, ...gathered, ...unanswered }
   }
 
   async function runModel(batch: Released): Promise<void> {
@@ -135,10 +138,11 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
       batch.error = error
     }
     batch.endedAt = clock.monotonic()
+    batch.scoredAt = clock.now()
   }
 
   function answer(batch: Released, cap: number): void {
-    const { segments, rows, reason, buffer, result, error, arrivedAt, startedAt, endedAt } = batch
+    const { segments, rows, reason, buffer, result, arrivedAt, startedAt, endedAt, scoredAt } = batch
     // the runs of several slots are made one after the other: what one waited for the last is not its own
     const runMs = endedAt - Math.max(startedAt, lastEnd)
     lastEnd = endedAt
@@ -147,33 +151,36 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     if (result === null) {
       for (const { pending } of segments) {
         queues.drop(pending)
-        pending.fail(error)
+        pending.fail(batch.error)
       }
     } else {
       // rows that had to be isolated took many runs
       if (result.tooMany === true) policy.tooMany(rows, result.provider)
       else if (result.failures.size === 0) policy.ran(rows, cap, reason, result.runMs ?? runMs, result.provider)
-      const answered = { scoredAt: clock.now(), rowMs: runMs / rows }
+      const answered = { scoredAt, rowMs: runMs / rows }
       for (const segment of segments) segment.pending.answer(segment, result, answered)
     }
     observer.ran({ reason, rows, cap, waitedMs: startedAt - arrivedAt, runMs })
   }
 
   /**
-   * Up to `most` batches one behind the other, answered when the last has been run: between two runs, in cold caches, that costs
-   * twice as much. One that was not run by the model alone, or refused, is the last.
+   * As many batches as fit into `seriesMs` one behind the other, at least one, answered when the last has been run: between two runs,
+   * in cold caches, that costs twice as much. One that was not run by the model alone, or refused, is the last.
    */
-  async function runBatches(decision: ReleaseReason, cap: number, most: number): Promise<void> {
+  async function runSeries(decision: ReleaseReason, cap: number, seriesMs: number): Promise<void> {
     running++
     const batches: Released[] = []
+    const endsAt = clock.monotonic() + seriesMs
     let hadTurn: boolean
+    let next: number
     do {
       const batch = take(decision, cap)
       batches.push(batch)
       await runModel(batch)
       // a model's own run begins in a turn of its own
       hadTurn = batch.result?.runMs !== undefined
-    } while (hadTurn && batches.length < most && queues.rows >= cap)
+      next = batch.endedAt + (batch.endedAt - batch.startedAt)
+    } while (hadTurn && next <= endsAt && batches.length < LONGEST_SERIES && queues.rows >= cap)
     for (const batch of batches) answer(batch, cap)
     // while batches are full, the turns that runs have had are enough
     const gaveWay = hadTurn && queues.rows >= policy.cap(queues.rows)

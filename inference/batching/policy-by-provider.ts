@@ -18,7 +18,7 @@ export function policyByProvider(
 
   return {
     cap: (queuedRows) => policyOf(queuedRows).cap(queuedRows),
-    inRow: (queuedRows) => policyOf(queuedRows).inRow(queuedRows),
+    seriesMs: (queuedRows) => policyOf(queuedRows).seriesMs(queuedRows),
     get aloneRows() {
       return current.aloneRows
     },
@@ -27,7 +27,12 @@ export function policyByProvider(
       policies.cpu.arrived(rows)
       policies.cuda.arrived(rows)
     },
-    ran: (rows, cap, reason, ms, provider) => policies[provider].ran(rows, cap, reason, ms, provider),
+    ran(rows, cap, reason, ms, provider) {
+      policies[provider].ran(rows, cap, reason, ms, provider)
+      // a small batch by which one learns may be one for the other: it is not asked for again and again
+      if (reason === 'full') policies[provider === 'cpu' ? 'cuda' : 'cpu'].ranElsewhere()
+    },
+    ranElsewhere: () => current.ranElsewhere(),
     tooMany: (rows, provider) => policies[provider].tooMany(rows, provider),
     figures: () => current.figures(),
   }

@@ -46,7 +46,7 @@ const SIZES = [64, 128, 256, 512, 1_024, 2_048, 4_096]
 const SWEEPS = 15
 const SWEEP_MS = 60
 const WARM_MS = 400
-/** A stage runs for days, with code that is compiled: V8 does so after thousands of runs, which are made of single rows here. */
+/** A stage runs for days, with code that is compiled: V8 does so after thousands of runs, which are made of single rows here, on a version of its own. */
 const COMPILE_MS = 1_500
 /** Turns that the runtime alone and the served model take in a round: what slows the machine meets both. */
 const SLICES = 10
@@ -159,11 +159,13 @@ async function measure(model: BenchModel, directory: string) {
   for (let round = 0; round < rounds; round++) {
     for (const kind of KINDS) {
       const bare = await openBare(bytes, model, pool)
+      const compiling = await serve(model, folder, kind)
+      await saturate(compiling.batcher, pool, COMPILE_MS, 1)
+      await compiling.close()
       const served = await serve(model, folder, kind)
       try {
         const runs = bares.map(({ size, took }) => bareRuns(bare, size, took))
-        for (const run of runs) await repeated(WARM_MS, run)
-        await saturate(served.batcher, pool, COMPILE_MS, 1)
+        for (const { size } of bares) await repeated(WARM_MS, bareRuns(bare, size))
         await saturate(served.batcher, pool, WARM_MS)
         served.batches.count = 0
         served.batches.rows = 0

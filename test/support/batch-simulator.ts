@@ -56,12 +56,13 @@ function exponential(random: SeededRandom, mean: number): number {
 export function fixedCap(cap: number): BatchPolicy {
   return {
     cap: () => cap,
-    inRow: () => 1,
+    seriesMs: () => 0,
     aloneRows: Number.POSITIVE_INFINITY,
     decide: ({ rows }) => (rows >= cap ? 'full' : 'drained'),
     arrived() {},
     ran() {},
     tooMany() {},
+    ranElsewhere() {},
     figures: () => ({ cap, efficientRows: cap, budgetRows: cap, overBudget: false, lingerMs: 0 }),
   }
 }

@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest'
-import { type BatchPolicyOptions, createBatchPolicy, type QueueState } from '../../inference/batching/batch-policy.ts'
+import {
+  type BatchPolicyOptions,
+  createBatchPolicy,
+  LONGEST_SERIES,
+  type QueueState,
+} from '../../inference/batching/batch-policy.ts'
 import { createCostFit } from '../../inference/batching/cost-fit.ts'
 
 const TREES = { provider: 'cpu', fixedUs: 12.8, rowUs: 3.56, tail: 1.5 } as const
@@ -48,23 +53,22 @@ test('rows, bytes and the event loop bound it', () => {
   expect(() => policyOf({ bounds: { maxRows: 0, maxBytes: 1 } })).toThrow(RangeError)
 })
 
-test('full batches are run several in a row, for 3 ms or what the budget allows', () => {
-  expect(policyOf({ profile: NETWORK }).inRow(10_000)).toBe(4)
-  // 2,048 rows take 0.36 ms, of 1.33 within the budget, and of 3 where all are late
-  expect(policyOf({ profile: NETWORK, budgetMs: 4 }).inRow(10_000)).toBe(3)
-  expect(policyOf({ profile: NETWORK, budgetMs: 4 }).inRow(100_000)).toBe(4)
-  // 258 rows take 0.93 ms
-  expect(policyOf().inRow(1_500)).toBe(3)
+test('full batches are run in a series of 3 ms, or what the budget allows', () => {
+  expect(policyOf({ profile: NETWORK }).seriesMs(10_000)).toBe(3)
+  // 4 ms / (2 · 1.5)
+  expect(policyOf({ profile: NETWORK, budgetMs: 4 }).seriesMs(10_000)).toBeCloseTo(1.333, 2)
+  // all will be late
+  expect(policyOf({ profile: NETWORK, budgetMs: 4 }).seriesMs(100_000)).toBe(3)
   // in a child they are handed over one by one
-  expect(policyOf({ profile: NETWORK, inline: false }).inRow(100_000)).toBe(1)
+  expect(policyOf({ profile: NETWORK, inline: false }).seriesMs(100_000)).toBe(0)
 })
 
-test('of 64 full batches one tells what a row costs from what a run costs, also where several are run in a row', () => {
+test('of 64 full batches one tells what a row costs from what a run costs, also where four are a series', () => {
   const policy = policyOf({ profile: NETWORK })
   const caps: number[] = []
   while (caps.length < 128) {
     const cap = policy.cap(100_000)
-    const count = policy.inRow(100_000)
+    const count = policy.seriesMs(100_000) > 0 ? LONGEST_SERIES : 1
     for (let batch = 0; batch < count; batch++) {
       caps.push(cap)
       policy.ran(cap, cap, 'full', 0.01 + 0.00017 * cap, 'cpu')
@@ -77,7 +81,7 @@ test('while runs take longer than they should, each batch is answered for itself
   const policy = policyOf({ profile: NETWORK })
   policy.ran(2_048, 2_048, 'full', 6, 'cpu')
   expect(policy.cap(1)).toBeLessThan(2_048)
-  expect(policy.inRow(10_000)).toBe(1)
+  expect(policy.seriesMs(10_000)).toBe(0)
 })
 
 test('a queue that will be late anyway is emptied at the efficient size', () => {

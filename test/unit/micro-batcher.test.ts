@@ -208,38 +208,43 @@ test('a full batch follows at once on a run of the model, which had a turn of it
   await answer
 })
 
-test('full batches that are run in a row are answered when the last has been run, each with its own', async () => {
-  const policy = { ...fixedCap(2), aloneRows: 2, inRow: () => 3 }
+test('full batches that are run in a series are answered when the last has been run, each with its own', async () => {
+  // four at most; of these the third ends at 7 ms, and another like it would end at 12
+  const policy = { ...fixedCap(2), aloneRows: 2, seriesMs: () => 10 }
   const { runs, batches, clock, submit } = held({ policy, inline: true })
   const settled: string[] = []
-  const answers = ['a', 'b', 'c', 'd', 'e'].map(async (lane, at) => {
+  const answers = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map(async (lane, at) => {
     const rows = rowsOf(2 * at, 2 * at + 1)
-    expect((await submit(lane, rows)).outputs).toEqual(rows)
-    settled.push(lane)
+    const { outputs, parts } = await submit(lane, rows)
+    expect(outputs).toEqual(rows)
+    settled.push(`${lane} ${parts[0]?.scoredAt}`)
   })
-  for (const [run, ms] of [5, 2, 3].entries()) {
+  const begun = clock.now()
+  for (const [run, ms] of [1, 1, 5].entries()) {
     await turn()
     expect([runs.length, settled]).toEqual([run + 1, []])
     clock.advance(ms)
     runs[run]?.end(false, ms)
   }
   await turn()
-  expect(settled).toEqual(['a', 'b', 'c'])
+  expect(settled).toEqual([`a ${begun + 1}`, `b ${begun + 2}`, `c ${begun + 7}`])
   expect(batches.map(({ reason, rows, runMs }) => [reason, rows, runMs])).toEqual([
+    ['full', 2, 1],
+    ['full', 2, 1],
     ['full', 2, 5],
-    ['full', 2, 2],
-    ['full', 2, 3],
   ])
-  for (const run of [3, 4]) {
+  for (let run = 3; run < 7; run++) {
+    expect(settled).toHaveLength(3)
     runs[run]?.end(false, 1)
     await turn()
   }
+  expect(settled).toHaveLength(7)
+  runs[7]?.end(false, 1)
   await Promise.all(answers)
-  expect(batches).toHaveLength(5)
 })
 
-test('a row of batches ends with one that is refused or not full', async () => {
-  const { runs, submit } = held({ policy: { ...fixedCap(2), aloneRows: 2, inRow: () => 3 }, inline: true })
+test('a series of batches ends with one that is refused or not full', async () => {
+  const { runs, submit } = held({ policy: { ...fixedCap(2), aloneRows: 2, seriesMs: () => 3 }, inline: true })
   const first = submit('a', rowsOf(1, 2))
   const refused = submit('b', rowsOf(3, 4))
   const others = [submit('c', rowsOf(5, 6)), submit('d', rowsOf(7))]

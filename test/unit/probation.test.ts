@@ -88,7 +88,8 @@ test('a sound version passes every step, and its cost is measured', async () => 
 test('the largest batch is the one that inference is set to make', () => {
   const { allowed } = DEFAULT_LIMITS
   expect(readLimits({}, allowed)).toEqual(DEFAULT_LIMITS)
-  expect(readLimits({ MILLRACE_INFERENCE_MAX_ROWS: '5000' }, allowed).rows).toBe(5_000)
+  const set = { MILLRACE_INFERENCE_MAX_ROWS: '5000', MILLRACE_INFERENCE_MAX_BYTES: '100000' }
+  expect(readLimits(set, allowed)).toMatchObject({ rows: 5_000, batchBytes: 100_000 })
   expect(() => readLimits({ MILLRACE_INFERENCE_MAX_ROWS: '0' }, allowed)).toThrow(/MILLRACE_INFERENCE_MAX_ROWS/)
 })
 

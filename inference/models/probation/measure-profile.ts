@@ -31,9 +31,10 @@ export async function measureProfile(
   most: number,
 ): Promise<ModelProfile> {
   const width = session.manifest.input.features.length
-  const rows = mixedRows(session.manifest, most * 2)
+  const sizes = SIZES.filter((size) => size <= most)
+  const rows = mixedRows(session.manifest, (sizes.at(-1) as number) * 2)
   const samples: Sample[] = []
-  for (const count of SIZES.filter((size) => size <= most)) {
+  for (const count of sizes) {
     samples.push(await timeRuns(session, rows, count * width, provider === 'cpu' ? processorUs : wallUs))
   }
   const { fixedUs, rowUs } = fitCost(samples)

@@ -16,6 +16,7 @@ import type {
   Answers,
   Candidate,
   ProbationCode,
+  ProbationLimits,
   ProbationMessage,
   ProbationRefusal,
   ProbationStep,
@@ -78,11 +79,12 @@ async function tryOut(
       return null
     }
     begin('batches')
-    await tryBatches(session, limits.rows)
+    const most = largestBatch(manifest, limits)
+    await tryBatches(session, most)
     begin('missing')
     if (manifest.input.missing === 'nan') await tryMissing(session)
     begin('profile')
-    return limits.measure ? await measureProfile(session, provider, limits.rows) : null
+    return limits.measure ? await measureProfile(session, provider, most) : null
   } finally {
     await session.release()
   }
@@ -118,6 +120,12 @@ async function answersOf(session: ModelSession): Promise<Answers> {
   const { output } = session.manifest
   const outputs = Array.from(await run(session, goldenFeatures(session.manifest), 'its golden rows'))
   return session.manifest.golden.map((_, row) => outputs.slice(row * output.width, (row + 1) * output.width))
+}
+
+/** As the policy of batches has it. */
+function largestBatch({ input, output }: ModelManifest, { rows, batchBytes }: ProbationLimits): number {
+  const rowBytes = (input.features.length + output.width) * Float32Array.BYTES_PER_ELEMENT
+  return Math.max(1, Math.floor(Math.min(rows, batchBytes / rowBytes)))
 }
 
 /** A row's outputs may not depend on how many rows are beside it, or what they are. */

@@ -46,8 +46,9 @@ export interface ProbationLimits {
   readonly timeMs: number
   /** All files of the version together. */
   readonly fileBytes: number
-  /** Largest batch that it is given. */
+  /** Largest batch that it is given: so many rows, or so many bytes of inputs and outputs, whichever are fewer. */
   readonly rows: number
+  readonly batchBytes: number
   readonly allowed: Allowed
   /** Whether its cost is measured, which takes about a second. */
   readonly measure: boolean
@@ -58,6 +59,7 @@ export const DEFAULT_LIMITS: ProbationLimits = {
   timeMs: 30_000,
   fileBytes: 1_073_741_824,
   rows: 2_048,
+  batchBytes: 8_388_608,
   allowed: { controlFlow: false, functions: false },
   measure: true,
 }

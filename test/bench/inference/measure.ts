@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { MicroBatcher } from '../../../inference/batching/micro-batcher.ts'
 import { BATCHES_AT_ONCE, INFERENCE } from '../../../inference/config.ts'
@@ -8,9 +8,12 @@ import { WIDTH } from './models.ts'
 /** Distinct rows that inputs rotate over: the same row again and again would teach the processor its way through a tree. */
 export const DISTINCT_ROWS = 16_384
 const LANES = 6
-/** What a hop hands over of a log that it is behind of, by default: so many rows of one partition, and so often before the first are answered. */
-const WORK_ROWS = Number(INFERENCE.maxRows.fallback)
-/** How often a lane hands over rows below saturation, ms: as often as producers write to a partition, which linger so long by default. */
+/** What a hop takes at once, by default, and how often before the first are answered. */
+const TAKE_ROWS = Number(INFERENCE.maxRows.fallback)
+const TAKES = BATCHES_AT_ONCE
+/** Rows of one partition that it fetches at once, which are 1 MiB: a take has no more of a partition than the rest of them. */
+const FETCHED_ROWS = Math.floor(2 ** 20 / 180)
+/** How often a lane hands over rows below saturation, ms: as often as producers of events write to a partition, which linger so long by default. */
 const EVERY_MS = 5
 
 /** What was done, and what it took of this process and its children together. */
@@ -20,18 +23,20 @@ export interface Work {
   readonly cpuMs: number
 }
 
-const TICK_MS = 10
+const NS_PER_MS = 1_000_000
 
 /** CPU time of this process and of its children, ms. */
 function cpuMs(): number {
   const { user, system } = process.cpuUsage()
   const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'latin1').split(' ').filter(Boolean)
-  const ofChildren = children.reduce((sum, pid) => {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // behind the name in parentheses: state is field 3, utime 14, stime 15
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return sum + (Number(fields[11]) + Number(fields[12])) * TICK_MS
-  }, 0)
+  let ofChildren = 0
+  for (const child of children) {
+    // by thread, in ns: ticks of 10 ms are too coarse for turns of 100
+    for (const thread of readdirSync(`/proc/${child}/task`)) {
+      const [ns] = readFileSync(`/proc/${child}/task/${thread}/schedstat`, 'latin1').split(' ')
+      ofChildren += Number(ns) / NS_PER_MS
+    }
+  }
   return (user + system) / 1_000 + ofChildren
 }
 
@@ -71,24 +76,51 @@ const workOf = (lane: number, rows: Float32Array, arrivedAt: number, deadline: n
   deadline,
 })
 
-/** As a hop that is behind, one work after the other in each place, until the time is over; then until all of them are answered. */
+interface Part {
+  readonly lane: number
+  readonly rows: number
+}
+
+/** What one take after the other has of lanes that are all behind, lane by lane. */
+function takes(takeRows: number): () => readonly Part[] {
+  let lane = 0
+  let left = FETCHED_ROWS
+  return () => {
+    const parts: Part[] = []
+    for (let missing = takeRows; missing > 0; ) {
+      const rows = Math.min(missing, left)
+      parts.push({ lane, rows })
+      missing -= rows
+      left -= rows
+      if (left > 0) continue
+      lane = (lane + 1) % LANES
+      left = FETCHED_ROWS
+    }
+    return parts
+  }
+}
+
+/** As a hop that is behind, one take after the other in each place, until the time is over; then until all of them are answered. */
 export async function saturate(
   batcher: MicroBatcher,
   pool: Float32Array,
   ms: number,
-  workRows: number = WORK_ROWS,
+  takeRows: number = TAKE_ROWS,
 ): Promise<Work> {
   const take = rotation(pool)
+  const next = takes(takeRows)
   return await timed(async () => {
     const until = performance.now() + ms
     let rows = 0
-    const lanes = Array.from({ length: BATCHES_AT_ONCE }, async (_, at) => {
+    const places = Array.from({ length: TAKES }, async () => {
       while (performance.now() < until) {
-        await batcher.submit(workOf(at, take(workRows), performance.now(), Number.POSITIVE_INFINITY))
-        rows += workRows
+        const now = performance.now()
+        const parts = next().map((part) => workOf(part.lane, take(part.rows), now, Number.POSITIVE_INFINITY))
+        await Promise.all(parts.map((work) => batcher.submit(work)))
+        rows += takeRows
       }
     })
-    await Promise.all(lanes)
+    await Promise.all(places)
     return rows
   })
 }
@@ -101,7 +133,7 @@ export interface Latency {
   readonly answered: number
 }
 
-/** Lanes hand over rows at random times, every 5 ms each on average or when it is a work's fill, whatever is answered. From when each was due. */
+/** Lanes hand over rows at random times, every 5 ms each on average or as soon as they are a take, whatever is answered. From when each was due. */
 export async function loaded(
   batcher: MicroBatcher,
   pool: Float32Array,
@@ -110,7 +142,7 @@ export async function loaded(
   const { rowsPerSecond, budgetMs, ms } = options
   const take = rotation(pool)
   const random = seededRandom(5)
-  const rows = Math.min(WORK_ROWS, Math.max(1, Math.round((rowsPerSecond / 1_000) * (EVERY_MS / LANES))))
+  const rows = Math.min(TAKE_ROWS, Math.max(1, Math.round((rowsPerSecond / 1_000) * (EVERY_MS / LANES))))
   const meanMs = rows / (rowsPerSecond / 1_000)
   const latencies: number[] = []
   const pending: Promise<void>[] = []
