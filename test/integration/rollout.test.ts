@@ -216,7 +216,7 @@ test('two pipelines with one model: the members of both are asked, and one entry
   const promoted = await command('promote', `${model}/2`, '--wait', '--deadline', '60s')
   expect(promoted).toMatchObject({ code: 0, output: expect.stringContaining(`${model}/2: activated`) })
   await eventually(() => expect([first, second].map(inForce)).toEqual(['2', '2']), SOON)
-  expect(history.at(-1)?.reason).toBe('all 2 members of 2 groups are ready')
+  await eventually(() => expect(history.at(-1)?.reason).toBe('all 2 members of 2 groups are ready'), SOON)
   const loaded = said(second, 'version opened').find(({ version }) => version === '2')
   expect(history.at(-1)?.at).toBeGreaterThanOrEqual(Date.parse(loaded?.time ?? ''))
 
@@ -234,12 +234,12 @@ test('two pipelines with one model: the members of both are asked, and one entry
   second.kill('SIGTERM')
   expect(await second.exited).toBe(0)
   expect(await command('promote', `${model}/3`, '--wait', '--deadline', '60s')).toMatchObject({ code: 0 })
-  expect(history.at(-1)?.reason).toBe('all 1 members are ready')
+  await eventually(() => expect(history.at(-1)?.reason).toBe('all 1 members are ready'), SOON)
   const back = member(other, { SLOW_VERSION: '3' })
   await eventually(() => expect(instance(back)).toBeDefined(), SOON)
   const messages = linesOf(back).map(({ msg }) => msg)
   expect(messages.indexOf('rollout plan in force')).toBeLessThan(messages.indexOf('stage started'))
-  expect([first, back].map(inForce)).toEqual(['3', '3'])
+  await eventually(() => expect([first, back].map(inForce)).toEqual(['3', '3']), SOON)
 
   for (const process of [first, back]) process.kill('SIGTERM')
   expect(await Promise.all([first, back].map(({ exited }) => exited))).toEqual([0, 0])
