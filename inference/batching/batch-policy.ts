@@ -1,5 +1,6 @@
 import type { Provider } from '../execution/run-rows.ts'
 import type { CostFit } from './cost-fit.ts'
+import { bytesOfRow, largestBatch } from './largest-batch.ts'
 import { createLingerRule } from './linger-rule.ts'
 import type { ReleaseReason } from './micro-batcher.ts'
 
@@ -65,9 +66,13 @@ export interface BatchPolicy {
   ran(rows: number, cap: number, reason: ReleaseReason, ms: number, provider: Provider): void
   /** There was not the memory for so many rows: no batch has more than half of them for now; twice as many are tried later. */
   tooMany(rows: number, provider: Provider): void
+  figures(): BatchFigures
+}
+
+/** Of one provider. */
+export interface ProviderPolicy extends BatchPolicy {
   /** A full batch that this policy may have decided on was run by another provider. */
   ranElsewhere(): void
-  figures(): BatchFigures
 }
 
 /**
@@ -121,12 +126,12 @@ const TIMER_MS = 1
  * With more queued than can be answered in time at that cap every row would be late, each later than the last: then the cap is
  * the efficient one, of 8·n90, until the queue is short again.
  */
-export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
+export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
   const { fit, budgetMs, slots, inline, width, outputWidth, bounds } = options
   const { maxLingerMs = 2, activeMs } = options
   if (!(bounds.maxRows >= 1 && bounds.maxBytes > 0 && budgetMs > 0)) throw new RangeError('a batch needs bounds')
-  const rowBytes = (width + outputWidth) * Float32Array.BYTES_PER_ELEMENT
-  const most = Math.max(1, Math.floor(Math.min(bounds.maxRows, bounds.maxBytes / rowBytes)))
+  const rowBytes = bytesOfRow(width, outputWidth)
+  const most = largestBatch(rowBytes, bounds)
   let ceiling = most
   let raiseMs = RAISE_MS / 2
   let raisesAt = Number.POSITIVE_INFINITY
@@ -153,20 +158,20 @@ export function createBatchPolicy(options: BatchPolicyOptions): BatchPolicy {
     return Math.max(1, Math.floor(Math.min(efficientCap(), budgetRows(), guard)))
   }
 
-  function isLate(queuedRows: number): boolean {
-    const usual = usualCap()
+  function isLate(queuedRows: number, usual: number): boolean {
     return (queuedRows / usual) * fit.predictMs(usual) > budgetMs
   }
 
   function cap(queuedRows: number): number {
-    const whole = isLate(queuedRows) ? efficientCap() : usualCap()
+    const usual = usualCap()
+    const whole = isLate(queuedRows, usual) ? efficientCap() : usual
     return full < PROBE_EVERY - 1 ? whole : Math.ceil(Math.min(whole / PROBE_PART, fit.fixedMs / fit.rowMs))
   }
 
   function seriesMs(queuedRows: number): number {
     // a small batch comes by itself; and where runs take longer than they should, each is answered for itself
     if (!inline || full + LONGEST_SERIES >= PROBE_EVERY || guard < efficientCap()) return 0
-    return isLate(queuedRows) ? SERIES_MS : Math.min(SERIES_MS, withinMs())
+    return isLate(queuedRows, usualCap()) ? SERIES_MS : Math.min(SERIES_MS, withinMs())
   }
 
   function countFull(): void {

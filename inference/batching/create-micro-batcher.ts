@@ -27,7 +27,7 @@ export interface MicroBatcherDeps {
   readonly observer: BatchObserver
 }
 
-/** A micro-batch from its release to its answers. */
+/** A micro-batch whose rows have left the queue. */
 interface Released {
   readonly segments: readonly Segment[]
   readonly rows: number
@@ -37,12 +37,16 @@ interface Released {
   readonly startedAt: number
   readonly tensor: Float32Array
   readonly buffer: Float32Array | null
-  /** Null until it is answered, and when it is refused. */
-  result: RunResult | null
-  error: unknown
-  endedAt: number
+}
+
+/** And was run. */
+interface Ran extends Released {
+  /** Null = it was refused, with `error`. */
+  readonly result: RunResult | null
+  readonly error: unknown
+  readonly endedAt: number
   /** Epoch ms. */
-  scoredAt: number
+  readonly scoredAt: number
 }
 
 export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
@@ -127,21 +131,21 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     const reason = decision === 'drained' && queues.rows > 0 ? 'full' : decision
     const gathered = gather(segments, rows)
     const startedAt = clock.monotonic()
-    const unanswered = { result: null, error: null, endedAt: startedAt, scoredAt: 0 }
-    return { segments, rows, reason, arrivedAt, startedAt, ...gathered, ...unanswered }
+    return { segments, rows, reason, arrivedAt, startedAt, ...gathered }
   }
 
-  async function runModel(batch: Released): Promise<void> {
+  async function runModel(batch: Released): Promise<Ran> {
+    let result: RunResult | null = null
+    let error: unknown
     try {
-      batch.result = complete(await run(batch.tensor), batch.rows)
-    } catch (error) {
-      batch.error = error
+      result = complete(await run(batch.tensor), batch.rows)
+    } catch (reason) {
+      error = reason
     }
-    batch.endedAt = clock.monotonic()
-    batch.scoredAt = clock.now()
+    return { ...batch, result, error, endedAt: clock.monotonic(), scoredAt: clock.now() }
   }
 
-  function answer(batch: Released, cap: number): void {
+  function answer(batch: Ran, cap: number): void {
     const { segments, rows, reason, buffer, result, arrivedAt, startedAt, endedAt, scoredAt } = batch
     // the runs of several slots are made one after the other: what one waited for the last is not its own
     const runMs = endedAt - Math.max(startedAt, lastEnd)
@@ -169,14 +173,13 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
    */
   async function runSeries(decision: ReleaseReason, cap: number, seriesMs: number): Promise<void> {
     running++
-    const batches: Released[] = []
+    const batches: Ran[] = []
     const endsAt = clock.monotonic() + seriesMs
     let hadTurn: boolean
     let next: number
     do {
-      const batch = take(decision, cap)
+      const batch = await runModel(take(decision, cap))
       batches.push(batch)
-      await runModel(batch)
       // a model's own run begins in a turn of its own
       hadTurn = batch.result?.runMs !== undefined
       next = batch.endedAt + (batch.endedAt - batch.startedAt)

@@ -1,15 +1,15 @@
 import type { Provider } from '../execution/run-rows.ts'
-import type { BatchPolicy } from './batch-policy.ts'
+import type { BatchPolicy, ProviderPolicy } from './batch-policy.ts'
 
 /**
  * A policy of its own for each provider, by what runs cost there: a batch is decided on by that of the provider where it
  * would be run, `expects` of so many rows, and learned from by that of the one that has run it.
  */
 export function policyByProvider(
-  policies: Readonly<Record<Provider, BatchPolicy>>,
+  policies: Readonly<Record<Provider, ProviderPolicy>>,
   expects: (rows: number) => Provider,
 ): BatchPolicy {
-  let current = policies.cpu
+  let current: BatchPolicy = policies.cpu
 
   function policyOf(rows: number): BatchPolicy {
     current = policies[expects(rows)]
@@ -32,7 +32,6 @@ export function policyByProvider(
       // a small batch by which one learns may be one for the other: it is not asked for again and again
       if (reason === 'full') policies[provider === 'cpu' ? 'cuda' : 'cpu'].ranElsewhere()
     },
-    ranElsewhere: () => current.ranElsewhere(),
     tooMany: (rows, provider) => policies[provider].tooMany(rows, provider),
     figures: () => current.figures(),
   }

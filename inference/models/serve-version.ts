@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import type { ModelProfile } from '../../schemas/control/models.ts'
-import { type BatchPolicy, createBatchPolicy } from '../batching/batch-policy.ts'
+import { createBatchPolicy, type ProviderPolicy } from '../batching/batch-policy.ts'
 import { type CostFit, createCostFit } from '../batching/cost-fit.ts'
 import { createMicroBatcher } from '../batching/create-micro-batcher.ts'
 import { policyByProvider } from '../batching/policy-by-provider.ts'
@@ -35,7 +35,7 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
   const fits = new Map(
     placed.map(({ executor, profile, isShapeKnown }) => [executor.provider, createCostFit(profile, isShapeKnown)]),
   )
-  const policyOf = (provider: Provider): BatchPolicy =>
+  const policyOf = (provider: Provider): ProviderPolicy =>
     createBatchPolicy({
       fit: fits.get(provider) as CostFit,
       budgetMs: choice.budgetMs,

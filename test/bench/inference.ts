@@ -3,7 +3,8 @@
  * served, in this process and in a child, through batcher, isolation and executor, against onnxruntime alone at its best
  * batch size in the same run; and p99 at 70 % of that load, against the model's budget. They take turns of a tenth of
  * `--seconds`, and their inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. `ofBare` is
- * the median of the turns, each against those of the runtime before it with its two best sizes, and the lower of the two; other figures are medians of the rounds, `leastP99Ms` is that of the round that was disturbed least;
+ * the median of the turns, each against those of the runtime before it with its two best sizes, and the lower of the two;
+ * other figures are medians of the rounds, `leastP99Ms` is that of the round that was disturbed least;
  * `slow` is the share of the time in which the runtime alone took so much longer than usual that it could not have kept up
  * with that load: a shared machine has such moments. The last line is one JSON object.
  */

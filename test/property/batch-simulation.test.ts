@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type BatchPolicyOptions, createBatchPolicy } from '../../inference/batching/batch-policy.ts'
+import { type BatchPolicy, type BatchPolicyOptions, createBatchPolicy } from '../../inference/batching/batch-policy.ts'
 import { createCostFit } from '../../inference/batching/cost-fit.ts'
 import { bursts, fixedCap, poisson, type Simulated, simulate } from '../support/batch-simulator.ts'
 import { seededRandom } from '../support/seeded-random.ts'
@@ -51,7 +51,7 @@ describe.each(SEEDS)('arrivals of seed %i', (seed) => {
 
   test('500 trees and bursts: the cap answers more in time than no cap and than no batches', async () => {
     const rows = bursts(arrivals(), 12, 8_000)
-    const of = (policy: ReturnType<typeof ours>): Promise<Simulated> =>
+    const of = (policy: BatchPolicy): Promise<Simulated> =>
       simulate({ cost: TREES_500, arrivals: rows, policy, random: noise() })
     const [single, uncapped, greedy] = [await of(fixedCap(1)), await of(fixedCap(1_024)), await of(ours())]
     expect(greedy.late).toBeLessThan(0.8 * uncapped.late)

@@ -62,7 +62,6 @@ export function fixedCap(cap: number): BatchPolicy {
     arrived() {},
     ran() {},
     tooMany() {},
-    ranElsewhere() {},
     figures: () => ({ cap, efficientRows: cap, budgetRows: cap, overBudget: false, lingerMs: 0 }),
   }
 }

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
-import { type BatchPolicy, createBatchPolicy } from '../../inference/batching/batch-policy.ts'
+import { createBatchPolicy, type ProviderPolicy } from '../../inference/batching/batch-policy.ts'
 import { createCostFit } from '../../inference/batching/cost-fit.ts'
 import { policyByProvider } from '../../inference/batching/policy-by-provider.ts'
 import type { Provider } from '../../inference/execution/run-rows.ts'
 
 const COSTS = { cpu: { fixedUs: 10, rowUs: 2 }, cuda: { fixedUs: 400, rowUs: 0.1 } }
 
-function policyOf(provider: Provider): BatchPolicy {
+function policyOf(provider: Provider): ProviderPolicy {
   return createBatchPolicy({
     fit: createCostFit({ provider, ...COSTS[provider], tail: 1.5 }),
     budgetMs: 10,

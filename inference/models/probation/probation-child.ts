@@ -9,6 +9,7 @@ import { describeError, MillraceError } from '../../../infra/runtime/errors.ts'
 import type { ModelProfile } from '../../../schemas/control/models.ts'
 import { type ModelManifest, readModelManifest, verifyModelFile } from '../../../schemas/pipeline/manifest.ts'
 import { PipelineError } from '../../../schemas/pipeline/problems.ts'
+import { bytesOfRow, largestBatch } from '../../batching/largest-batch.ts'
 import { goldenFeatures, type ModelSession, openModelSession } from '../model-session.ts'
 import { measureProfile } from './measure-profile.ts'
 import { outputProblem } from './output-problem.ts'
@@ -16,7 +17,6 @@ import type {
   Answers,
   Candidate,
   ProbationCode,
-  ProbationLimits,
   ProbationMessage,
   ProbationRefusal,
   ProbationStep,
@@ -79,7 +79,8 @@ async function tryOut(
       return null
     }
     begin('batches')
-    const most = largestBatch(manifest, limits)
+    const rowBytes = bytesOfRow(manifest.input.features.length, manifest.output.width)
+    const most = largestBatch(rowBytes, { maxRows: limits.rows, maxBytes: limits.batchBytes })
     await tryBatches(session, most)
     begin('missing')
     if (manifest.input.missing === 'nan') await tryMissing(session)
@@ -120,12 +121,6 @@ async function answersOf(session: ModelSession): Promise<Answers> {
   const { output } = session.manifest
   const outputs = Array.from(await run(session, goldenFeatures(session.manifest), 'its golden rows'))
   return session.manifest.golden.map((_, row) => outputs.slice(row * output.width, (row + 1) * output.width))
-}
-
-/** As the policy of batches has it. */
-function largestBatch({ input, output }: ModelManifest, { rows, batchBytes }: ProbationLimits): number {
-  const rowBytes = (input.features.length + output.width) * Float32Array.BYTES_PER_ELEMENT
-  return Math.max(1, Math.floor(Math.min(rows, batchBytes / rowBytes)))
 }
 
 /** A row's outputs may not depend on how many rows are beside it, or what they are. */
