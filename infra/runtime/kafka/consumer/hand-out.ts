@@ -41,6 +41,8 @@ export function createHandOut({ clock, maxBatchesOut, membership, lanes }: HandO
     for (const { records } of [...order.slice(start), ...order.slice(0, start)]) {
       if (rows <= 0 || bytes <= 0) break
       if (records.batchesOut >= maxBatchesOut || records.heldUntil > now) continue
+      // left whole for its own turn, rather than cut to fill this one
+      if (taken.length > 0 && records.nextRows > rows) continue
       const batch = records.take({ maxRows: rows, maxBytes: bytes })
       if (batch === null) continue
       taken.push(batch)
