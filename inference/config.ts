@@ -23,7 +23,7 @@ const gpu: Variable<string> = {
 }
 
 export const INFERENCE = {
-  maxRows: integerVariable('MILLRACE_INFERENCE_MAX_ROWS', 'Most rows in one run of the model', 2_048, {
+  maxRows: integerVariable('MILLRACE_INFERENCE_MAX_ROWS', 'Most rows in one run of the model', 4_096, {
     min: 1,
     max: 65_536,
   }),

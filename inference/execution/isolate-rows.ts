@@ -26,6 +26,8 @@ const SMALL_BATCH = 16
 const SLOW_SHARE = 0.5
 /** Batches in a row that ended a child though each of their rows was answered alone, and soon. */
 const UNEXPLAINED = 3
+/** Sizes of runs that are remembered: a lane that is behind has a few. */
+const SIZES_KEPT = 16
 const NONE: ReadonlyMap<number, RowFailure> = new Map()
 
 /**
@@ -42,7 +44,8 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
   const { width } = manifest.output
   const known = goldenFeatures(manifest).subarray(0, features)
   let unexplained = 0
-  let lastRuns = new Int32Array(0)
+  /** By size of a run, its rows so often. */
+  const sizes = new Map<number, Int32Array>()
 
   function modelFailed(error: ModelRunError): Error {
     const what = `model ${manifest.name} ${manifest.version}`
@@ -133,8 +136,12 @@ export function isolateRows({ model, provider, quarantine, expectedMs }: Isolati
 
   /** Of each row of a run that answered all of them; nobody writes to it. */
   function runsOf(count: number): Int32Array {
-    if (lastRuns.length !== count) lastRuns = new Int32Array(count).fill(count)
-    return lastRuns
+    const known = sizes.get(count)
+    if (known !== undefined) return known
+    if (sizes.size >= SIZES_KEPT) sizes.clear()
+    const size = new Int32Array(count).fill(count)
+    sizes.set(count, size)
+    return size
   }
 
   async function runWatched(rows: Float32Array, count: number, quarantine: Quarantine): Promise<ModelRun> {

@@ -57,7 +57,7 @@ export function createPackColumns(width: number, sets: readonly ColumnSet[]): Pa
     let end = aligned(count * stride)
     for (const set of sets) {
       starts.push(end)
-      end += aligned(count * set.width * bytesOf(set))
+      end += aligned(count * set.width * bytesOf(set.type))
     }
     const missing = end - memory.buffer.byteLength
     if (missing > 0) memory.grow(Math.ceil(missing / PAGE_BYTES))
@@ -66,7 +66,7 @@ export function createPackColumns(width: number, sets: readonly ColumnSet[]): Pa
   }
 
   function pack(set: ColumnSet, start: number, rows: Float32Array, count: number): Float32Array | BigInt64Array {
-    const bytes = bytesOf(set)
+    const bytes = bytesOf(set.type)
     const length = count * set.width
     const copy = set.type === 'int64' ? kernel.copyWhole : kernel.copy
     let fits = true
@@ -93,7 +93,8 @@ function copyLarge(set: ColumnSet, rows: Float32Array, width: number, target: Bi
   }
 }
 
-function bytesOf({ type }: ColumnSet): number {
+/** Of one number. */
+export function bytesOf(type: ColumnSet['type']): number {
   return type === 'int64' ? WHOLE_BYTES : FLOAT_BYTES
 }
 

@@ -4,18 +4,22 @@ import { createBatchPolicy, type ProviderPolicy } from '../batching/batch-policy
 import { type CostFit, createCostFit } from '../batching/cost-fit.ts'
 import { createMicroBatcher } from '../batching/create-micro-batcher.ts'
 import { policyByProvider } from '../batching/policy-by-provider.ts'
+import { secondCacheBytes } from '../batching/second-cache.ts'
 import type { ExecutorPurpose } from '../execution/executors.ts'
 import { isolateRows } from '../execution/isolate-rows.ts'
 import { bucketsBelow, inParts, paddedModel } from '../execution/providers/padded.ts'
 import { createProviderLoad } from '../execution/providers/provider-load.ts'
 import { routeByProvider } from '../execution/providers/route-by-provider.ts'
 import type { Provider, RunRows } from '../execution/run-rows.ts'
+import { packedBytes } from './pack-rows.ts'
 import { type PlacedModel, placeModel } from './place-model.ts'
 import { worthCaching } from './prediction-cache/break-even.ts'
 import { cachedRows } from './prediction-cache/cached-rows.ts'
 import type { ServeSettings, ServeVersionDeps, VersionFacts } from './served-as.ts'
 import { versionBytes } from './version-bytes.ts'
 import type { OpenedVersion } from './version-cache.ts'
+
+const SECOND_CACHE_BYTES = secondCacheBytes()
 
 /**
  * Loads a version where it may run, and puts together what its rows go through: micro-batches, answers that are known,
@@ -43,6 +47,8 @@ export async function serveVersion(facts: VersionFacts, deps: ServeVersionDeps):
       inline: isInline,
       width,
       outputWidth,
+      packedBytes: packedBytes(manifest.input),
+      cacheBytes: SECOND_CACHE_BYTES,
       bounds: settings,
       maxLingerMs: settings.maxLingerMs,
       activeMs: () => performance.eventLoopUtilization().active,

@@ -18,6 +18,8 @@ function ours(options: Partial<BatchPolicyOptions> = {}) {
     inline: true,
     width: 30,
     outputWidth: 2,
+    packedBytes: 0,
+    cacheBytes: 2 ** 19,
     bounds: { maxRows: 65_536, maxBytes: 2 ** 26 },
     maxLingerMs: 0,
     ...options,

@@ -18,6 +18,8 @@ function policyOf(options: Partial<BatchPolicyOptions> & { readonly profile?: ty
     inline: true,
     width: 30,
     outputWidth: 2,
+    packedBytes: 0,
+    cacheBytes: 2 ** 19,
     bounds: { maxRows: 65_536, maxBytes: 2 ** 26 },
     ...options,
   })
@@ -33,8 +35,16 @@ const queue = (state: Partial<QueueState>): QueueState => ({
 })
 
 test('a batch has eight times the rows that reach 90 % of the throughput, or what stays in the cache', () => {
-  expect(policyOf().figures()).toMatchObject({ cap: 258, efficientRows: 33, overBudget: false })
+  expect(policyOf().figures()).toMatchObject({ cap: 256, efficientRows: 33, overBudget: false })
   expect(policyOf({ profile: NETWORK }).figures()).toMatchObject({ cap: 2_048, efficientRows: 530 })
+  expect(policyOf({ profile: NETWORK, cacheBytes: 2 ** 20 }).cap(1)).toBe(4_096)
+  // 128 bytes of row and outputs, and 152 that are packed: 936 rows of 262,144 bytes
+  expect(policyOf({ profile: NETWORK, packedBytes: 152 }).cap(1)).toBe(896)
+})
+
+test('a batch of a forest has as many rows as are walked at a time, or so many times as many', () => {
+  const capOf = (maxRows: number) => policyOf({ bounds: { maxRows, maxBytes: 2 ** 26 } }).cap(1)
+  expect([127, 128, 129, 255, 257].map(capOf)).toEqual([127, 128, 128, 128, 256])
 })
 
 test('the budget bounds it: two runs, or three where one is handed over ahead', () => {
@@ -49,7 +59,7 @@ test('rows, bytes and the event loop bound it', () => {
   expect(policyOf({ bounds: { maxRows: 100, maxBytes: 10 * 32 * 4 } }).cap(1)).toBe(10)
   const heavy = createCostFit({ provider: 'cpu', fixedUs: 1_000, rowUs: 100, tail: 1 })
   expect(policyOf({ fit: heavy, budgetMs: 1_000 }).cap(1)).toBe(40)
-  expect(policyOf({ fit: heavy, budgetMs: 1_000, inline: false }).cap(1)).toBe(720)
+  expect(policyOf({ fit: heavy, budgetMs: 1_000, inline: false }).cap(1)).toBe(640)
   expect(() => policyOf({ bounds: { maxRows: 0, maxBytes: 1 } })).toThrow(RangeError)
 })
 
@@ -87,7 +97,7 @@ test('while runs take longer than they should, each batch is answered for itself
 test('a queue that will be late anyway is emptied at the efficient size', () => {
   const policy = policyOf({ budgetMs: 0.1 })
   expect(policy.cap(5)).toBe(5)
-  expect(policy.cap(1_000)).toBe(258)
+  expect(policy.cap(1_000)).toBe(256)
 })
 
 test('runs over half the budget make batches smaller, full ones in time larger again', () => {

@@ -14,6 +14,8 @@ function policyOf(provider: Provider): ProviderPolicy {
     inline: false,
     width: 30,
     outputWidth: 2,
+    packedBytes: 0,
+    cacheBytes: 2 ** 19,
     bounds: { maxRows: 2_048, maxBytes: 2 ** 26 },
   })
 }

@@ -58,7 +58,7 @@ export const DEFAULT_LIMITS: ProbationLimits = {
   memoryBytes: 2_147_483_648,
   timeMs: 30_000,
   fileBytes: 1_073_741_824,
-  rows: 2_048,
+  rows: 4_096,
   batchBytes: 8_388_608,
   allowed: { controlFlow: false, functions: false },
   measure: true,
