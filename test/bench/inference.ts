@@ -1,8 +1,8 @@
 /**
  * `npm run bench:inference -- [--seconds 1] [--rounds 5] [--only mlp,embedding]`: rows per CPU second of a model that is
  * served, in this process and in a child, through batcher, isolation and executor, against onnxruntime alone at its best
- * batch size in the same run; and p99 at 70 % of that load, against the model's budget. They take turns of a tenth of
- * `--seconds`, and their inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. `ofBare` is
+ * batch size in the same run; and p99 at 70 % of the load of the turn before, against the model's budget. They take turns of a
+ * tenth of `--seconds`, and their inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. `ofBare` is
  * the median of the turns, each against those of the runtime before it with its two best sizes, and the lower of the two;
  * other figures are medians of the rounds, `leastP99Ms` is that of the round that was disturbed least;
  * `slow` is the share of the time in which the runtime alone took so much longer than usual that it could not have kept up
@@ -20,7 +20,7 @@ import { systemClock } from '../../infra/runtime/clock.ts'
 import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
 import type { CompiledModelChoice } from '../../schemas/pipeline/compiled.ts'
 import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
-import { DISTINCT_ROWS, type Latency, loaded, repeated, saturate, type Work } from './inference/measure.ts'
+import { DISTINCT_ROWS, loaded, repeated, saturate, type Work } from './inference/measure.ts'
 import {
   type BareModel,
   type BenchModel,
@@ -43,7 +43,7 @@ const rounds = Number(values.rounds)
 if (!(roundMs >= 100 && rounds >= 1)) throw new RangeError('at least 0.1 s and one round')
 const only = values.only.split(',').filter(Boolean)
 
-const SIZES = [64, 128, 256, 512, 1_024, 2_048, 4_096]
+const SIZES = [64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192]
 const SWEEPS = 15
 const SWEEP_MS = 60
 const WARM_MS = 400
@@ -52,12 +52,15 @@ const COMPILE_MS = 1_500
 /** Turns that the runtime alone and the served model take in a round: what slows the machine meets both. */
 const SLICES = 10
 const LOAD = 0.7
-const LOAD_MS = 1_000
+/** For how long in each turn. */
+const LOAD_MS = 200
 const KINDS = ['inline', 'process'] as const
 type Kind = (typeof KINDS)[number]
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
-const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? 0
+const quantile = (numbers: readonly number[], share: number): number =>
+  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)] ?? 0
+const median = (numbers: readonly number[]): number => quantile(numbers, 0.5)
 
 function bareRuns(bare: BareModel, size: number, took: number[] = []): () => Promise<number> {
   let at = 0
@@ -109,14 +112,8 @@ async function serve(model: BenchModel, folder: string, kind: Kind) {
     provider: { name: 'cpu', demand: 'require' },
     fallback: null,
   }
-  const batches = { count: 0, rows: 0 }
-  const observer = {
-    released(_: unknown, { rows }: { readonly rows: number }) {
-      batches.count++
-      batches.rows += rows
-    },
-    looked() {},
-  }
+  let batches = 0
+  const observer = { released: () => void batches++, looked() {} }
   const settings = {
     maxRows: Number(INFERENCE.maxRows.fallback),
     maxBytes: 2 ** 23,
@@ -137,7 +134,7 @@ async function serve(model: BenchModel, folder: string, kind: Kind) {
   const opened: OpenedVersion = await serveVersion(facts, deps)
   return {
     batcher: opened.version.batcher,
-    batches,
+    batches: () => batches,
     async close() {
       await opened.close()
       await executors.close()
@@ -154,7 +151,8 @@ async function measure(model: BenchModel, directory: string) {
   /** Of each turn, against each size. */
   const alone: Record<Kind, number[][]> = { inline: [[], []], process: [[], []] }
   const rows: Record<Kind, { rate: number; perCpu: number }[]> = { inline: [], process: [] }
-  const latency: Record<Kind, Latency[]> = { inline: [], process: [] }
+  /** Of each round. */
+  const latency: Record<Kind, { p50Ms: number; p99Ms: number }[]> = { inline: [], process: [] }
   const meanBatch: Record<Kind, number[]> = { inline: [], process: [] }
   // sessions are loaded anew for each round: where in memory a forest comes to lie makes a sixth of its speed
   for (let round = 0; round < rounds; round++) {
@@ -168,14 +166,20 @@ async function measure(model: BenchModel, directory: string) {
         const runs = bares.map(({ size, took }) => bareRuns(bare, size, took))
         for (const { size } of bares) await repeated(WARM_MS, bareRuns(bare, size))
         await saturate(served.batcher, pool, WARM_MS)
-        served.batches.count = 0
-        served.batches.rows = 0
+        let batches = 0
         const through: Work[] = []
+        const latencies: number[] = []
         for (let slice = 0; slice < SLICES; slice++) {
           for (const [at, run] of runs.entries()) {
             bares[at]?.rates.push(perCpuSecond(await repeated(roundMs / SLICES, run)))
           }
-          through.push(await saturate(served.batcher, pool, roundMs / SLICES))
+          const batchesBefore = served.batches()
+          const work = await saturate(served.batcher, pool, roundMs / SLICES)
+          through.push(work)
+          batches += served.batches() - batchesBefore
+          const rowsPerSecond = (LOAD * work.rows * 1_000) / work.ms
+          const load = { rowsPerSecond, budgetMs: model.budgetMs, ms: LOAD_MS }
+          latencies.push(...(await loaded(served.batcher, pool, load)))
         }
         for (const [at, { rates }] of bares.entries()) {
           const before = rates.slice(-SLICES)
@@ -184,10 +188,8 @@ async function measure(model: BenchModel, directory: string) {
         const total = sum(through)
         const perSecond = (total.rows * 1_000) / total.ms
         rows[kind].push({ rate: perSecond, perCpu: perCpuSecond(total) })
-        meanBatch[kind].push(Math.round(served.batches.rows / served.batches.count))
-        const load = { rowsPerSecond: LOAD * perSecond, budgetMs: model.budgetMs }
-        await loaded(served.batcher, pool, { ...load, ms: WARM_MS })
-        latency[kind].push(await loaded(served.batcher, pool, { ...load, ms: LOAD_MS }))
+        meanBatch[kind].push(Math.round(total.rows / batches))
+        latency[kind].push({ p50Ms: quantile(latencies, 0.5), p99Ms: quantile(latencies, 0.99) })
       } finally {
         await served.close()
         await bare.release()

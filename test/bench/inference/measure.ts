@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { MicroBatcher } from '../../../inference/batching/micro-batcher.ts'
 import { BATCHES_AT_ONCE, INFERENCE } from '../../../inference/config.ts'
+import { PROCESSORS } from '../../../processors/config.ts'
 import { seededRandom } from '../../support/seeded-random.ts'
 import { WIDTH } from './models.ts'
 
@@ -11,10 +12,10 @@ const LANES = 6
 /** What a hop takes at once, by default, and how often before the first are answered. */
 const TAKE_ROWS = Number(INFERENCE.maxRows.fallback)
 const TAKES = BATCHES_AT_ONCE
-/** Rows of one partition that it fetches at once, which are 1 MiB: a take has no more of a partition than the rest of them. */
+/** Rows of one partition that it fetches at once, which are 1 MiB: takes are equal parts of them. */
 const FETCHED_ROWS = Math.floor(2 ** 20 / 180)
-/** How often a lane hands over rows below saturation, ms: as often as producers of events write to a partition, which linger so long by default. */
-const EVERY_MS = 5
+/** How often a lane hands over rows below saturation, ms: as often as processors hand them on, which wait so long for more. */
+const EVERY_MS = Number(PROCESSORS.lingerMs.fallback)
 
 /** What was done, and what it took of this process and its children together. */
 export interface Work {
@@ -81,23 +82,12 @@ interface Part {
   readonly rows: number
 }
 
-/** What one take after the other has of lanes that are all behind, lane by lane. */
-function takes(takeRows: number): () => readonly Part[] {
-  let lane = 0
-  let left = FETCHED_ROWS
-  return () => {
-    const parts: Part[] = []
-    for (let missing = takeRows; missing > 0; ) {
-      const rows = Math.min(missing, left)
-      parts.push({ lane, rows })
-      missing -= rows
-      left -= rows
-      if (left > 0) continue
-      lane = (lane + 1) % LANES
-      left = FETCHED_ROWS
-    }
-    return parts
-  }
+/** One take after the other of lanes that are all behind. */
+function takes(takeRows: number): () => Part {
+  const perFetch = Math.ceil(FETCHED_ROWS / takeRows)
+  const rows = Math.ceil(FETCHED_ROWS / perFetch)
+  let turn = 0
+  return () => ({ lane: turn++ % LANES, rows })
 }
 
 /** As a hop that is behind, one take after the other in each place, until the time is over; then until all of them are answered. */
@@ -114,10 +104,9 @@ export async function saturate(
     let rows = 0
     const places = Array.from({ length: TAKES }, async () => {
       while (performance.now() < until) {
-        const now = performance.now()
-        const parts = next().map((part) => workOf(part.lane, take(part.rows), now, Number.POSITIVE_INFINITY))
-        await Promise.all(parts.map((work) => batcher.submit(work)))
-        rows += takeRows
+        const part = next()
+        await batcher.submit(workOf(part.lane, take(part.rows), performance.now(), Number.POSITIVE_INFINITY))
+        rows += part.rows
       }
     })
     await Promise.all(places)
@@ -125,20 +114,12 @@ export async function saturate(
   })
 }
 
-export interface Latency {
-  readonly p50Ms: number
-  readonly p99Ms: number
-  /** What was asked for and what was answered, rows a second. */
-  readonly offered: number
-  readonly answered: number
-}
-
-/** Lanes hand over rows at random times, every 5 ms each on average or as soon as they are a take, whatever is answered. From when each was due. */
+/** Lanes hand over rows at random times, every 2 ms each on average or as soon as they are a take, whatever is answered. What each takes from when it was due, ms. */
 export async function loaded(
   batcher: MicroBatcher,
   pool: Float32Array,
   options: { readonly rowsPerSecond: number; readonly budgetMs: number; readonly ms: number },
-): Promise<Latency> {
+): Promise<readonly number[]> {
   const { rowsPerSecond, budgetMs, ms } = options
   const take = rotation(pool)
   const random = seededRandom(5)
@@ -158,9 +139,5 @@ export async function loaded(
     await delay(1)
   }
   await Promise.all(pending)
-  const tookMs = performance.now() - startedAt
-  latencies.sort((one, other) => one - other)
-  const at = (share: number): number => latencies[Math.floor(latencies.length * share)] ?? Number.NaN
-  const perSecond = (rows * latencies.length * 1_000) / tookMs
-  return { p50Ms: at(0.5), p99Ms: at(0.99), offered: rowsPerSecond, answered: perSecond }
+  return latencies
 }
