@@ -6,7 +6,7 @@
  * the median of the turns, each against those of the runtime before it with its two best sizes, and the lower of the two;
  * other figures are medians of the rounds, `leastP99Ms` is that of the round that was disturbed least;
  * `slow` is the share of the time in which the runtime alone took so much longer than usual that it could not have kept up
- * with that load: a shared machine has such moments. The last line is one JSON object.
+ * with that load: a shared machine has such moments. Each turn pays for what it leaves behind. The last line is one JSON object.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
