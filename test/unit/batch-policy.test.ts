@@ -58,7 +58,7 @@ test('rows, bytes and the event loop bound it', () => {
   expect(policyOf({ bounds: { maxRows: 20, maxBytes: 2 ** 20 } }).cap(1)).toBe(20)
   expect(policyOf({ bounds: { maxRows: 100, maxBytes: 10 * 32 * 4 } }).cap(1)).toBe(10)
   const heavy = createCostFit({ provider: 'cpu', fixedUs: 1_000, rowUs: 100, tail: 1 })
-  expect(policyOf({ fit: heavy, budgetMs: 1_000 }).cap(1)).toBe(40)
+  expect(policyOf({ fit: heavy, budgetMs: 1_000 }).cap(1)).toBe(60)
   expect(policyOf({ fit: heavy, budgetMs: 1_000, inline: false }).cap(1)).toBe(640)
   expect(() => policyOf({ bounds: { maxRows: 0, maxBytes: 1 } })).toThrow(RangeError)
 })
