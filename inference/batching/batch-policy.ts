@@ -84,7 +84,7 @@ export interface ProviderPolicy extends BatchPolicy {
  * 128 rows at once, also on a busy machine. Where a alone is longer, small batches would not help: then 2a, half of what the
  * model can do.
  */
-const EVENT_LOOP_MS = 7
+export const EVENT_LOOP_MS = 7
 /** Gathering a row and handing out its outputs, ms per byte: 120 bytes took 20 ns. */
 const COPY_MS_PER_BYTE = 0.15e-6
 /** What a run costs beside the model, ms of CPU: turns of the event loop, promises, and for a child the hand-over, on both sides. */
@@ -105,10 +105,13 @@ const PROBE_PART = 4
 const BACK_OFF = 0.9
 /**
  * Rows, what is packed of them, and outputs in a processor's second cache beside what the model keeps of them there: on twice as
- * many an MLP lost a seventh of its peak, an embedding 4 %.
+ * many an MLP lost a seventh of its peak, an embedding 4 %. What rows are packed from is a copy that takes their place.
  */
 const CACHED_PART = 0.5
-/** ONNX Runtime walks a forest for so many rows at a time: 500 trees had 0.94 of their peak on 128 rows, 0.89 on 160, 0.95 on 256. */
+/**
+ * ONNX Runtime walks a forest for so many rows at a time: 500 trees had 0.94 of their peak on 128 rows, 0.89 on 160, 0.95 on 256.
+ * What has a larger n90 is none.
+ */
 const WALKED_ROWS = 128
 /**
  * So long after memory did not suffice twice as many rows are tried, ms: what took it may be gone. Each time that it does not suffice
@@ -119,11 +122,6 @@ const LONGEST_RAISE_MS = 3_600_000
 /** A timer fires so much late, ms. */
 const TIMER_MS = 1
 
-function rounded(rows: number): number {
-  const unit = rows < WALKED_ROWS ? 1 : WALKED_ROWS
-  return Math.max(1, Math.floor(rows / unit) * unit)
-}
-
 /**
  * Formulas, with L(n) = a + b·n, q = p99 / p50, B = budget:
  *
@@ -131,7 +129,7 @@ function rounded(rows: number): number {
  *   n_slo = ((B / ((s+1)·q)) − a) / b  a row may wait for the s runs before it and takes part in its own, each of at most
  *                                      q·L(n) (Nexus, SOSP '19: 2·L(n) ≤ SLO for s = 1)
  *   n_2   = L2 / 2 / bytes of a row    rows that stay in a processor's second cache, with what is packed of them
- *   cap   = min(8·n90, max(n90, n_2), n_slo, guard, ceilings), at least 1; above 128 a multiple of it
+ *   cap   = min(8·n90, max(n90, n_2), n_slo, guard, ceilings), at least 1; with n90 < 128 ≤ cap a multiple of 128
  *   series = min(B / ((s+1)·q), 3 ms)  on the thread that reads sockets: as many full batches as fit into it, at most 4
  *   alone = 1 / (c/(a+o) + 1/cap)      rows from which a run of their own, (a+o)/rows more, costs less than to copy them for
  *                                      one of `cap` rows; c = copy of a row, o = what a run costs beside the model
@@ -162,15 +160,20 @@ export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
   const withinMs = (): number => budgetMs / ((slots + 1) * fit.tail)
   const budgetRows = (): number => Math.floor(rowsWithin(withinMs()))
 
+  function whole(rows: number): number {
+    const unit = rows >= WALKED_ROWS && efficientRows() < WALKED_ROWS ? WALKED_ROWS : 1
+    return Math.max(1, Math.floor(rows / unit) * unit)
+  }
+
   function efficientCap(): number {
     const loop = inline ? rowsWithin(Math.max(EVENT_LOOP_MS, 2 * fit.fixedMs)) : ceiling
     const efficient = efficientRows()
     const cached = Math.max(efficient, (CACHED_PART * cacheBytes) / (rowBytes + packedBytes))
-    return rounded(Math.min(LARGEST * efficient, cached, loop, ceiling))
+    return whole(Math.min(LARGEST * efficient, cached, loop, ceiling))
   }
 
   function usualCap(): number {
-    return rounded(Math.min(efficientCap(), budgetRows(), guard))
+    return whole(Math.min(efficientCap(), budgetRows(), guard))
   }
 
   function isLate(queuedRows: number, usual: number): boolean {
@@ -179,8 +182,8 @@ export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
 
   function cap(queuedRows: number): number {
     const usual = usualCap()
-    const whole = isLate(queuedRows, usual) ? efficientCap() : usual
-    return full < PROBE_EVERY - 1 ? whole : Math.ceil(Math.min(whole / PROBE_PART, fit.fixedMs / fit.rowMs))
+    const wanted = isLate(queuedRows, usual) ? efficientCap() : usual
+    return full < PROBE_EVERY - 1 ? wanted : Math.ceil(Math.min(wanted / PROBE_PART, fit.fixedMs / fit.rowMs))
   }
 
   function seriesMs(queuedRows: number): number {

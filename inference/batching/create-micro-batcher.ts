@@ -168,8 +168,9 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
   }
 
   /**
-   * As many batches as fit into `seriesMs` one behind the other, at least one, answered when the last has been run: between two runs,
-   * in cold caches, that costs twice as much. One that was not run by the model alone, or refused, is the last.
+   * As many batches as fit into `seriesMs` one behind the other, at least one, while as many rows wait as the last one had, and
+   * answered when that has been run: between two runs, in cold caches, answers cost twice as much. One that was not run by the
+   * model alone, or refused, is the last.
    */
   async function runSeries(decision: ReleaseReason, cap: number, seriesMs: number): Promise<void> {
     running++
@@ -177,13 +178,14 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     const endsAt = clock.monotonic() + seriesMs
     let hadTurn: boolean
     let next: number
+    let batch: Ran
     do {
-      const batch = await runModel(take(decision, cap))
+      batch = await runModel(take(decision, cap))
       batches.push(batch)
       // a model's own run begins in a turn of its own
       hadTurn = batch.result?.runMs !== undefined
       next = batch.endedAt + (batch.endedAt - batch.startedAt)
-    } while (hadTurn && next <= endsAt && batches.length < LONGEST_SERIES && queues.rows >= cap)
+    } while (hadTurn && next <= endsAt && batches.length < LONGEST_SERIES && queues.rows >= batch.rows)
     for (const batch of batches) answer(batch, cap)
     // while batches are full, the turns that runs have had are enough
     const gaveWay = hadTurn && queues.rows >= policy.cap(queues.rows)

@@ -5,8 +5,8 @@
  * tenth of `--seconds`, and their inputs rotate over 16,384 distinct rows. CPU is that of this process and of its children. `ofBare` is
  * the median of the turns, each against those of the runtime before it with its two best sizes, and the lower of the two;
  * other figures are medians of the rounds, `leastP99Ms` is that of the round that was disturbed least;
- * `slow` is the share of the time in which the runtime alone took so much longer than usual that it could not have kept up
- * with that load: a shared machine has such moments. Each turn pays for what it leaves behind. The last line is one JSON object.
+ * `slow` is the share of the time in which the runtime alone took 1 / 0.7 times as long as usual, or longer: a shared machine has
+ * such moments, and what is offered falls with them only in the next turn. Each turn pays for what it leaves behind. The last line is one JSON object.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -38,13 +38,14 @@ test('a batch has eight times the rows that reach 90 % of the throughput, or wha
   expect(policyOf().figures()).toMatchObject({ cap: 256, efficientRows: 33, overBudget: false })
   expect(policyOf({ profile: NETWORK }).figures()).toMatchObject({ cap: 2_048, efficientRows: 530 })
   expect(policyOf({ profile: NETWORK, cacheBytes: 2 ** 20 }).cap(1)).toBe(4_096)
-  // 128 bytes of row and outputs, and 152 that are packed: 936 rows of 262,144 bytes
-  expect(policyOf({ profile: NETWORK, packedBytes: 152 }).cap(1)).toBe(896)
+  // 262,144 bytes / (128 of row and outputs + 152 that are packed)
+  expect(policyOf({ profile: NETWORK, packedBytes: 152 }).cap(1)).toBe(936)
 })
 
 test('a batch of a forest has as many rows as are walked at a time, or so many times as many', () => {
   const capOf = (maxRows: number) => policyOf({ bounds: { maxRows, maxBytes: 2 ** 26 } }).cap(1)
   expect([127, 128, 129, 255, 257].map(capOf)).toEqual([127, 128, 128, 128, 256])
+  expect(policyOf({ profile: NETWORK, bounds: { maxRows: 255, maxBytes: 2 ** 26 } }).cap(1)).toBe(255)
 })
 
 test('the budget bounds it: two runs, or three where one is handed over ahead', () => {

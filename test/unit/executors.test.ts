@@ -198,13 +198,13 @@ test('a child inherits no credentials', () => {
 
 test.each([
   ['quick and proven', {}, 'inline'],
-  ['slow', { longestRunMs: 5.1 }, 'process'],
+  ['slow', { longestRunMs: 7.1 }, 'process'],
   ['not measured', { longestRunMs: null }, 'process'],
   ['not proven', { isProven: false }, 'process'],
   ['on a GPU', { provider: 'cuda' }, 'process'],
   ['told so', { mode: 'process' }, 'process'],
   ['told so, though slow', { mode: 'inline', longestRunMs: 100 }, 'inline'],
 ] as const)('a model that is %s runs where it may', (_name, but, kind) => {
-  const question = { mode: 'auto', provider: 'cpu', isProven: true, longestRunMs: 5 } as const
+  const question = { mode: 'auto', provider: 'cpu', isProven: true, longestRunMs: 7 } as const
   expect(chooseExecutor({ ...question, ...but })).toBe(kind)
 })

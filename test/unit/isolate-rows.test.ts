@@ -65,6 +65,14 @@ test('a run that succeeds is one run, and its outputs are handed on as they are'
   expect(failing.runs).toEqual([4])
 })
 
+test('runs of many sizes each say their own', async () => {
+  const run = isolated(refuses())
+  for (const count of [...range(40), ...range(3), 5, 4, 5]) {
+    const { batchRows } = await run(rowsOf(range(count)))
+    expect([...batchRows]).toEqual(range(count).map(() => count))
+  }
+})
+
 test('a row that is refused fails alone, after a known row and by halves', async () => {
   const failing = refuses(12)
   const result = await isolated(failing)(rowsOf(range(4)))

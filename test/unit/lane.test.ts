@@ -65,24 +65,24 @@ test('a batch is a view of the record set: columns and accessors say the same', 
 
 test('batches end at the bounds and at the end of a record set, and hold one record at least', () => {
   const lane = filled([0, 1, 2, 3], [4, 5])
-  expect(offsetsOf(take(lane, 4))).toEqual([0, 1, 2, 3])
+  expect(offsetsOf(take(lane, 3))).toEqual([0, 1, 2])
+  expect(offsetsOf(take(lane, 3))).toEqual([3])
   expect(offsetsOf(take(lane, 3, 1))).toEqual([4])
   expect(lane.queuedRows).toBe(1)
   expect(lane.take({ maxRows: 0, maxBytes: 10 })).toBeNull()
   expect(offsetsOf(take(lane))).toEqual([5])
-  expect([lane.take(ALL), lane.queuedRows, lane.batchesOut, lane.oldestAt]).toEqual([null, 0, 3, null])
+  expect([lane.take(ALL), lane.queuedRows, lane.batchesOut, lane.oldestAt]).toEqual([null, 0, 4, null])
 })
 
-test('a record set that has more than may be taken is taken in equal parts', () => {
-  const lane = filled([0, 1, 2, 3, 4, 5, 6], [7])
-  const lefts = [lane.nextRows]
-  const parts = [3, 3, 3, 3].map((maxRows) => {
-    const batch = take(lane, maxRows)
-    lefts.push(lane.nextRows)
-    return offsetsOf(batch)
+test('next is what is left of the oldest record set, rows and bytes', () => {
+  const lane = filled([0, 1, 2, 3], [4])
+  const whole = lane.next()
+  expect(whole).toEqual({ rows: 4, bytes: 4 * VALUE_BYTES })
+  const lefts = [1, 2, 1, 1].map((maxRows) => {
+    take(lane, maxRows)
+    return lane.next()
   })
-  expect(parts).toEqual([[0, 1, 2], [3, 4], [5, 6], [7]])
-  expect(lefts).toEqual([7, 4, 2, 1, 0])
+  expect(lefts).toEqual([3, 1, 1, 0].map((rows) => ({ rows, bytes: rows * VALUE_BYTES })))
 })
 
 test('what is settled moves over gaps, and memory is given back a record set at a time', () => {

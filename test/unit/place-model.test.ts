@@ -61,7 +61,7 @@ test('a version without probation is followed through its trees: a circle in the
 
 test('a model that is known to be slow is in a child, and nobody looks into its file for that', async () => {
   const manifest = versionOf(ORDINARY)
-  const slow = { ...PROFILE, fixedUs: 6_000 }
+  const slow = { ...PROFILE, fixedUs: 8_000 }
   const refused = place({ ...manifest, file: '.' }, { profile: slow })
   await expect(refused).rejects.toMatchObject({ code: 'invalid_model' })
   expect((await place(manifest, { profile: slow })).executor.kind).toBe('process')

@@ -2,7 +2,7 @@ import type { PreparedModel } from '../executor.ts'
 import type { RowFailure, RunResult, RunRows } from '../run-rows.ts'
 
 /** Ascending. Shapes that a GPU has seen before are the quick ones, so runs have few. */
-const GPU_BUCKETS: readonly number[] = [32, 128, 512, 2_048]
+const GPU_BUCKETS: readonly number[] = [32, 128, 512, 2_048, 4_096]
 
 /** The buckets of runs of at most so many rows. */
 export function bucketsBelow(maxRows: number, buckets: readonly number[] = GPU_BUCKETS): readonly number[] {

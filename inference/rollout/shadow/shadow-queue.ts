@@ -26,7 +26,7 @@ export interface ShadowQueue {
 }
 
 /** Enough for a model to have full batches; the rest waits here, where it can be dropped. */
-const ROWS_IN_WORK = 4_096
+const ROWS_IN_WORK = 8_192
 /** Of the limits, what may be in work. */
 const SHARE_IN_WORK = 0.5
 

@@ -19,8 +19,9 @@ import { createLogger } from '../../runtime/telemetry/logger.ts'
 import { fusedHandler } from '../fused-handler.ts'
 import { readSettings, report, startFigures } from './child.ts'
 
-/** The defaults of processors and inference. */
+/** The defaults of processors. */
 const LIMITS = { maxRows: 2_048, maxBytes: 8_388_608, lingerMs: 2 }
+/** Inference itself chooses by what runs cost. */
 const MAX_ROWS_PER_RUN = 1_024
 const MAX_LANE_BYTES = 8_388_608
 const STAGE = 'fused'

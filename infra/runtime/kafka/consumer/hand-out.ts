@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.ts'
 import type { ColumnBatch } from './column-batch.ts'
-import { readyInMs } from './lane.ts'
+import { type Lane, readyInMs } from './lane.ts'
 import type { Membership } from './membership.ts'
 import type { OwnedLane } from './owned-lane.ts'
 import type { TakeLimits } from './take-limits.ts'
@@ -41,9 +41,10 @@ export function createHandOut({ clock, maxBatchesOut, membership, lanes }: HandO
     for (const { records } of [...order.slice(start), ...order.slice(0, start)]) {
       if (rows <= 0 || bytes <= 0) break
       if (records.batchesOut >= maxBatchesOut || records.heldUntil > now) continue
+      const part = partOf(records.next(), limits)
       // left whole for its own turn, rather than cut to fill this one
-      if (taken.length > 0 && records.nextRows > rows) continue
-      const batch = records.take({ maxRows: rows, maxBytes: bytes })
+      if (taken.length > 0 && (part.rows > rows || part.bytes > bytes)) continue
+      const batch = records.take({ maxRows: part.rows, maxBytes: bytes })
       if (batch === null) continue
       taken.push(batch)
       rows -= batch.length
@@ -82,4 +83,13 @@ export function createHandOut({ clock, maxBatchesOut, membership, lanes }: HandO
       waiting()
     },
   }
+}
+
+/** What was fetched is taken in equal parts: no small rest is left over, which would cost as much as a whole batch. */
+function partOf(
+  { rows, bytes }: ReturnType<Lane['next']>,
+  { maxRows, maxBytes }: TakeLimits,
+): ReturnType<Lane['next']> {
+  const parts = Math.max(1, Math.ceil(rows / maxRows), Math.ceil(bytes / maxBytes))
+  return { rows: Math.ceil(rows / parts), bytes: bytes / parts }
 }

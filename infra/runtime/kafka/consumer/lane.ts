@@ -47,12 +47,9 @@ export interface Lane {
   accept(set: RecordSet, now: number): void
   /** The log has nothing between `fetchAt` and this offset (any more). */
   skipTo(offset: number): void
-  /** Most rows that `take` has, whatever it may take: those left of one fetch. */
-  readonly nextRows: number
-  /**
-   * Oldest queued records of one fetch within both bounds, at least one; null when nothing is queued. What is more than `maxRows` is
-   * taken in equal parts: no small rest is left over, which would cost as much as a whole batch.
-   */
+  /** What is left of the oldest fetch, which is the most that `take` takes; its bytes as its records have on average. */
+  next(): { readonly rows: number; readonly bytes: number }
+  /** Oldest queued records of one fetch within both bounds, at least one; null when nothing is queued. */
   take(bounds: { readonly maxRows: number; readonly maxBytes: number }): ColumnBatch | null
   /** False for a batch that is not out. Throws when an older one is. */
   settle(batch: ColumnBatch): boolean
@@ -127,10 +124,6 @@ export function createLane(topic: string, partition: number, generation: string)
     get queuedRows() {
       return queuedRows
     },
-    get nextRows() {
-      const chunk = chunks[cursor.chunk]
-      return chunk === undefined ? 0 : chunk.set.length - cursor.row
-    },
     get queuedBytes() {
       const chunk = chunks[cursor.chunk]
       if (chunk === undefined) return 0
@@ -166,13 +159,20 @@ export function createLane(topic: string, partition: number, generation: string)
       moveSettled(firstUnsettled())
     },
 
+    next() {
+      const chunk = chunks[cursor.chunk]
+      if (chunk === undefined) return { rows: 0, bytes: 0 }
+      const { length, values } = chunk.set
+      const rows = length - cursor.row
+      return { rows, bytes: (values.bytes.length * rows) / length }
+    },
+
     take({ maxRows, maxBytes }) {
       const chunk = chunks[cursor.chunk]
       if (chunk === undefined || maxRows < 1) return null
       const { set } = chunk
       const from = cursor.row
-      const left = set.length - from
-      const last = from + Math.ceil(left / Math.ceil(left / maxRows))
+      const last = Math.min(set.length, from + maxRows)
       let bytes = sizeOf(set, from)
       let to = from + 1
       for (; to < last; to++) {
