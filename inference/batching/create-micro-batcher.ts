@@ -49,6 +49,11 @@ interface Ran extends Released {
   readonly scoredAt: number
 }
 
+/** A model's own run begins in a turn of its own. */
+function hadTurn({ result }: Ran): boolean {
+  return result?.runMs !== undefined
+}
+
 export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
   const { width, outputWidth, run, slots, inline, policy, clock, observer } = deps
   const queues = createLaneQueues()
@@ -176,19 +181,19 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
     running++
     const batches: Ran[] = []
     const endsAt = clock.monotonic() + seriesMs
-    let hadTurn: boolean
-    let next: number
-    let batch: Ran
+    let last: Ran
     do {
-      batch = await runModel(take(decision, cap))
-      batches.push(batch)
-      // a model's own run begins in a turn of its own
-      hadTurn = batch.result?.runMs !== undefined
-      next = batch.endedAt + (batch.endedAt - batch.startedAt)
-    } while (hadTurn && next <= endsAt && batches.length < LONGEST_SERIES && queues.rows >= batch.rows)
+      last = await runModel(take(decision, cap))
+      batches.push(last)
+    } while (
+      hadTurn(last) &&
+      last.endedAt + (last.endedAt - last.startedAt) <= endsAt &&
+      batches.length < LONGEST_SERIES &&
+      queues.rows >= last.rows
+    )
     for (const batch of batches) answer(batch, cap)
     // while batches are full, the turns that runs have had are enough
-    const gaveWay = hadTurn && queues.rows >= policy.cap(queues.rows)
+    const gaveWay = hadTurn(last) && queues.rows >= policy.cap(queues.rows)
     if (inline && !gaveWay) await yieldToSockets()
     running--
     schedule()
