@@ -1,4 +1,6 @@
 import type { CompiledPipeline } from '../../schemas/pipeline/compiled.ts'
+import type { OutputRange } from '../../schemas/pipeline/manifest/model-output.ts'
+import type { ModelManifest } from '../../schemas/pipeline/manifest.ts'
 import { loadStageModule } from '../cli/stage-module.ts'
 import { createAvroReader } from '../runtime/avro/avro-reader.ts'
 import { parseAvroSchema } from '../runtime/avro/avro-type.ts'
@@ -91,10 +93,10 @@ function noModel({ features, featureSet }: CompiledPipeline) {
     output: {
       tensors: [{ name: 'probabilities', width: OUTPUT_WIDTH, offset: 0 }],
       width: OUTPUT_WIDTH,
-      range: [0, 1],
+      ranges: Array.from({ length: OUTPUT_WIDTH }, (): OutputRange => [0, 1]),
       classes: null,
     },
-  }
+  } satisfies Partial<ModelManifest>
   const batcher = {
     async submit({ rows }: { readonly rows: Float32Array }) {
       const to = rows.length / width
