@@ -7,6 +7,7 @@ import { parseAvroSchema } from '../../runtime/avro/avro-type.ts'
 import { createSchemaRegistry } from '../../runtime/avro/schema-registry.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { fatal } from '../../runtime/errors.ts'
+import { collectSeldom } from '../../runtime/heap.ts'
 import { createKafkaConnections } from '../../runtime/kafka/connections/kafka-connections.ts'
 import { startLaneSource } from '../../runtime/kafka/consumer/start-lane-source.ts'
 import { readCoordinates } from '../../runtime/kafka/exactly-once/coordinates.ts'
@@ -26,6 +27,7 @@ const MAX_ROWS_PER_RUN = 1_024
 const MAX_LANE_BYTES = 8_388_608
 const STAGE = 'fused'
 
+collectSeldom()
 const settings = readSettings()
 const { topics, group, model } = settings
 const clock = systemClock
