@@ -60,6 +60,8 @@ export interface BatchPolicy {
   cap(queuedRows: number): number
   /** For how long full batches may be run one behind the other before the first is answered, ms, with so many rows queued; 0 = not at all. */
   seriesMs(queuedRows: number): number
+  /** Whether so many queued rows are more than can be answered within the budget. */
+  isLate(queuedRows: number): boolean
   /** Rows of one work that are not copied together with others to make a batch larger. */
   readonly aloneRows: number
   /** Why to run now; or the time to ask again, if nothing happens before: Infinity = when a run has ended. */
@@ -176,7 +178,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
     return whole(Math.min(efficientCap(), budgetRows(), guard))
   }
 
-  function isLate(queuedRows: number, usual: number): boolean {
+  function isLate(queuedRows: number, usual: number = usualCap()): boolean {
     return (queuedRows / usual) * fit.predictMs(usual) > budgetMs
   }
 
@@ -189,7 +191,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
   function seriesMs(queuedRows: number): number {
     // a small batch comes by itself; and where runs take longer than they should, each is answered for itself
     if (!inline || full + LONGEST_SERIES >= PROBE_EVERY || guard < efficientCap()) return 0
-    return isLate(queuedRows, usualCap()) ? SERIES_MS : Math.min(SERIES_MS, withinMs())
+    return isLate(queuedRows) ? SERIES_MS : Math.min(SERIES_MS, withinMs())
   }
 
   function countFull(): void {
@@ -205,6 +207,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
   return {
     cap,
     seriesMs,
+    isLate: (queuedRows) => isLate(queuedRows),
     get aloneRows() {
       const runMs = fit.fixedMs + (inline ? TURN_MS : HAND_OVER_MS)
       return 1 / ((rowBytes * COPY_MS_PER_BYTE) / runMs + 1 / usualCap())

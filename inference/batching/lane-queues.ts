@@ -1,8 +1,10 @@
 import type { PendingWork, Segment } from './pending-work.ts'
 
 /**
- * Works that wait, lane by lane. A lane's rows leave in their order; of the lanes, the one that has had least goes first
- * (start-time fair queueing, Goyal et al., SIGCOMM '96: a lane that was idle begins where the others are, it saves nothing up).
+ * Works that wait, lane by lane. A lane's rows leave in their order. Of the lanes, the one that has waited longest goes first,
+ * which keeps the longest wait as short as it can be; or the one that has had least, so that none is kept waiting by those that
+ * are behind (start-time fair queueing, Goyal et al., SIGCOMM '96: a lane that was idle begins where the others are, it saves
+ * nothing up).
  */
 export interface LaneQueues {
   /** Rows that wait. */
@@ -10,9 +12,9 @@ export interface LaneQueues {
   push(pending: PendingWork): void
   /**
    * The rows of the next batch, at most `cap`. All that wait where they fit; else every lane gets an even share, or one lane
-   * all of it in its turn, where it has `alone` rows that lie together: they need not be copied.
+   * all of it in its turn, where it has `alone` rows that lie together: they need not be copied. `turns` says whose turn it is.
    */
-  take(cap: number, alone: number): Segment[]
+  take(cap: number, alone: number, turns: Turns): Segment[]
   /** Takes a work out whose rows will not be run. */
   drop(pending: PendingWork): void
   /** When the work that waits longest began to, monotonic ms; Infinity when none waits. */
@@ -21,15 +23,22 @@ export interface LaneQueues {
   deadline(): number
 }
 
+/** The lane that waits longest, or the one that has had least. */
+export type Turns = 'oldest' | 'least'
+
 interface Lane {
   /** Works that wait are a list by their `next`. */
   first: PendingWork | null
   last: PendingWork | null
   rows: number
-  /** Rows that it has had, from where the others were when it came. */
+  /** Rows that it has had in turns of those that had least, from where the others were when it came. */
   served: number
   /** Of the next batch. */
   share: number
+}
+
+function sinceOf({ first }: Lane): number {
+  return (first as PendingWork).since
 }
 
 export function createLaneQueues(): LaneQueues {
@@ -69,9 +78,14 @@ export function createLaneQueues(): LaneQueues {
       if (pending.queued === 0) unlink(lane, pending, null)
     }
     lane.rows -= at - filled
-    lane.served += at - filled
     rows -= at - filled
     return at
+  }
+
+  /** What was had when there was enough for all is not held against a lane. */
+  function count(batch: readonly Segment[], least: number): void {
+    turn = least
+    for (const { pending, from, to } of batch) laneOf(pending.work.lane).served += to - from
   }
 
   /** Even shares (max-min): what a lane does not need goes to the others; a remainder to those that have had least. */
@@ -108,6 +122,12 @@ export function createLaneQueues(): LaneQueues {
     return found
   }
 
+  function oldest(): Lane {
+    let found = active[0] as Lane
+    for (const lane of active) if (sinceOf(lane) < sinceOf(found)) found = lane
+    return found
+  }
+
   return {
     get rows() {
       return rows
@@ -124,16 +144,16 @@ export function createLaneQueues(): LaneQueues {
       lane.rows += pending.count
       rows += pending.count
     },
-    take(cap, alone) {
+    take(cap, alone, turns) {
       const batch: Segment[] = []
       if (rows === 0) return batch
-      const lane = leastServed()
-      turn = lane.served
+      const lane = turns === 'oldest' ? oldest() : leastServed()
       const together = (lane.first as PendingWork).queued
       // in equal parts, so that no small rest is left over
       const part = Math.ceil(together / Math.ceil(together / cap))
       if (part >= alone || together === rows) move(lane, part, batch, 0)
       else fill(cap, batch)
+      if (turns === 'least') count(batch, lane.served)
       active = active.filter((other) => other.rows > 0)
       return batch
     },

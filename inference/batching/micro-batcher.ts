@@ -3,8 +3,9 @@ import type { Provider, RowFailure } from '../execution/run-rows.ts'
 /** Rows of one lane for one model version. */
 export interface Work {
   /**
-   * Lanes get even shares: of a batch that cannot hold everything, or by turns, where rows of one work are so many that copying
-   * them together with others would cost more than it saves. Of several pipelines, each lane for itself.
+   * Of a batch that cannot hold everything lanes get even shares. Where rows of one work are so many that copying them together
+   * with others would cost more than it saves, lanes take turns: the one that has waited longest is next while all can be
+   * answered in time, else the one that has had least. Of several pipelines, each lane for itself.
    */
   readonly lane: string
   /** [count, width] float32, row by row; the batcher's until the promise settles. */

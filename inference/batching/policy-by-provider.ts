@@ -19,6 +19,7 @@ export function policyByProvider(
   return {
     cap: (queuedRows) => policyOf(queuedRows).cap(queuedRows),
     seriesMs: (queuedRows) => policyOf(queuedRows).seriesMs(queuedRows),
+    isLate: (queuedRows) => policyOf(queuedRows).isLate(queuedRows),
     get aloneRows() {
       return current.aloneRows
     },

@@ -57,6 +57,7 @@ export function fixedCap(cap: number): BatchPolicy {
   return {
     cap: () => cap,
     seriesMs: () => 0,
+    isLate: () => true,
     aloneRows: Number.POSITIVE_INFINITY,
     decide: ({ rows }) => (rows >= cap ? 'full' : 'drained'),
     arrived() {},

@@ -95,6 +95,14 @@ test('while runs take longer than they should, each batch is answered for itself
   expect(policy.seriesMs(10_000)).toBe(0)
 })
 
+test('rows are late that take longer than the budget together', () => {
+  const policy = policyOf({ profile: NETWORK, budgetMs: 4 })
+  const cap = policy.cap(1)
+  const batches = Math.floor(4 / (0.01 + 0.00017 * cap))
+  expect(policy.isLate(batches * cap)).toBe(false)
+  expect(policy.isLate((batches + 1) * cap)).toBe(true)
+})
+
 test('a queue that will be late anyway is emptied at the efficient size', () => {
   const policy = policyOf({ budgetMs: 0.1 })
   expect(policy.cap(5)).toBe(5)

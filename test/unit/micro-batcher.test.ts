@@ -99,6 +99,27 @@ test('works of several lanes are gathered, in a buffer that is used again once t
   expect(batches[0]).toEqual({ reason: 'drained', rows: 2, cap: 4, waitedMs: 0, runMs: 5 })
 })
 
+test.each([
+  ['the oldest is next while all can be answered in time', false, ['b', 'a', 'a', 'c']],
+  ['that of the lane that has had least is next where some will be late', true, ['b', 'c', 'a', 'a']],
+])('of works that are batches by themselves, %s', async (_, late, order) => {
+  const policy = { ...fixedCap(2), aloneRows: 2, isLate: () => late }
+  const { runs, clock, submit } = held({ policy })
+  const lanes = ['a', 'b', 'a', 'a', 'c']
+  const answers: Promise<unknown>[] = []
+  for (const [at, lane] of lanes.entries()) {
+    answers.push(submit(lane, rowsOf(at, at)))
+    await turn()
+    clock.advance(1)
+  }
+  for (let run = 0; run < lanes.length; run++) {
+    runs[run]?.end()
+    await turn()
+  }
+  await Promise.all(answers)
+  expect(runs.slice(1).map(({ rows }) => lanes[rows[0] as number])).toEqual(order)
+})
+
 test('what comes while a run is under way is one batch, with even shares', async () => {
   const { runs, batcher, submit } = held({ policy: fixedCap(6) })
   const answers = [submit('a', rowsOf(0))]
