@@ -1,24 +1,19 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { setTimeout as delay } from 'node:timers/promises'
-import type { MicroBatcher } from '../../../inference/batching/micro-batcher.ts'
+import type { MicroBatcher, Work } from '../../../inference/batching/micro-batcher.ts'
 import { BATCHES_AT_ONCE, INFERENCE } from '../../../inference/config.ts'
-import { PROCESSORS } from '../../../processors/config.ts'
-import { seededRandom } from '../../support/seeded-random.ts'
-import { WIDTH } from './models.ts'
+import { type BareModel, WIDTH } from './models.ts'
 
 /** Distinct rows that inputs rotate over: the same row again and again would teach the processor its way through a tree. */
 export const DISTINCT_ROWS = 16_384
-const LANES = 6
+export const LANES = 6
 /** What a hop takes at once, by default, and how often before the first are answered. */
-const TAKE_ROWS = Number(INFERENCE.maxRows.fallback)
+export const TAKE_ROWS = Number(INFERENCE.maxRows.fallback)
 const TAKES = BATCHES_AT_ONCE
 /** Rows of one partition that it fetches at once, which are 1 MiB: takes are equal parts of them. */
 const FETCHED_ROWS = Math.floor(2 ** 20 / 180)
-/** How often a lane hands over rows below saturation, ms: as often as processors hand them on, which wait so long for more. */
-const EVERY_MS = Number(PROCESSORS.lingerMs.fallback)
 
 /** What was done, and what it took of this process and its children together. */
-export interface Work {
+export interface Done {
   readonly rows: number
   readonly ms: number
   readonly cpuMs: number
@@ -47,7 +42,7 @@ function collect(): void {
   globalThis.gc({ type: 'minor' })
 }
 
-async function timed(work: () => Promise<number>): Promise<Work> {
+async function timed(work: () => Promise<number>): Promise<Done> {
   collect()
   const startedAt = performance.now()
   const cpuBefore = cpuMs()
@@ -58,13 +53,29 @@ async function timed(work: () => Promise<number>): Promise<Work> {
 }
 
 /** Calls `next`, which answers how many rows it has done, until the time is over. */
-export async function repeated(ms: number, next: () => Promise<number>): Promise<Work> {
+export async function repeated(ms: number, next: () => Promise<number>): Promise<Done> {
   return await timed(async () => {
     const until = performance.now() + ms
     let rows = 0
     while (performance.now() < until) rows += await next()
     return rows
   })
+}
+
+/** So many rows, next to those of the run before; answers their number. */
+export type RunAlone = (rows: number) => Promise<number>
+
+/** The runtime alone, over its distinct rows. What each run took is added to `took`, ms. */
+export function runsAlone(bare: BareModel, took: number[] = []): RunAlone {
+  let at = 0
+  return async (rows) => {
+    if (at + rows > DISTINCT_ROWS) at = 0
+    const startedAt = performance.now()
+    await bare.run(at, at + rows)
+    took.push(performance.now() - startedAt)
+    at += rows
+    return rows
+  }
 }
 
 /** Rows of the pool, again from its start when it is through. */
@@ -79,7 +90,7 @@ export function rotation(pool: Float32Array): (rows: number) => Float32Array {
   }
 }
 
-const workOf = (lane: number, rows: Float32Array, arrivedAt: number, deadline: number) => ({
+export const workOf = (lane: number, rows: Float32Array, arrivedAt: number, deadline: number): Work => ({
   lane: `${lane}`,
   rows,
   arrivedAt,
@@ -105,7 +116,7 @@ export async function saturate(
   pool: Float32Array,
   ms: number,
   takeRows: number = TAKE_ROWS,
-): Promise<Work> {
+): Promise<Done> {
   const take = rotation(pool)
   const next = takes(takeRows)
   return await timed(async () => {
@@ -121,32 +132,4 @@ export async function saturate(
     await Promise.all(places)
     return rows
   })
-}
-
-/** Lanes hand over rows at random times, every 2 ms each on average or as soon as they are a take, whatever is answered. What each takes from when it was due, ms. */
-export async function loaded(
-  batcher: MicroBatcher,
-  pool: Float32Array,
-  options: { readonly rowsPerSecond: number; readonly budgetMs: number; readonly ms: number },
-): Promise<readonly number[]> {
-  const { rowsPerSecond, budgetMs, ms } = options
-  const take = rotation(pool)
-  const random = seededRandom(5)
-  const rows = Math.min(TAKE_ROWS, Math.max(1, Math.round((rowsPerSecond / 1_000) * (EVERY_MS / LANES))))
-  const meanMs = rows / (rowsPerSecond / 1_000)
-  const latencies: number[] = []
-  const pending: Promise<void>[] = []
-  const startedAt = performance.now()
-  let due = startedAt
-  while (performance.now() - startedAt < ms) {
-    for (; due <= performance.now(); due += -meanMs * Math.log(1 - random.next())) {
-      const arrivedAt = due
-      const work = workOf(random.between(0, LANES - 1), take(rows), arrivedAt, arrivedAt + budgetMs)
-      pending.push(batcher.submit(work).then(() => void latencies.push(performance.now() - arrivedAt)))
-    }
-    // late by up to a millisecond, which counts; waiting without a pause would take the processor from the model
-    await delay(1)
-  }
-  await Promise.all(pending)
-  return latencies
 }
