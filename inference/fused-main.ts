@@ -1,3 +1,4 @@
+import { collectSeldom } from '../infra/runtime/heap.ts'
 import { once, registerContract } from '../infra/runtime/stage-contracts.ts'
 import { startStageHop } from '../infra/runtime/stage-hop.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
@@ -45,4 +46,5 @@ await runStage('fused', FUSED, async (context, own) => {
     observer: hopMetrics(metrics)('fused'),
   })
   models.servedBy(hop)
+  collectSeldom()
 })

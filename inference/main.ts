@@ -1,5 +1,6 @@
 import { createAvroReader } from '../infra/runtime/avro/avro-reader.ts'
 import { parseAvroSchema } from '../infra/runtime/avro/avro-type.ts'
+import { collectSeldom } from '../infra/runtime/heap.ts'
 import { readCoordinates } from '../infra/runtime/kafka/exactly-once/coordinates.ts'
 import { once, readContract, registerContract } from '../infra/runtime/stage-contracts.ts'
 import { startStageHop } from '../infra/runtime/stage-hop.ts'
@@ -48,4 +49,5 @@ await runStage('inference', INFERENCE, async (context, { maxRows, ...own }) => {
     observer: hopMetrics(metrics)('inference'),
   })
   models.servedBy(hop)
+  collectSeldom()
 })

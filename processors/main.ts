@@ -1,3 +1,4 @@
+import { collectSeldom } from '../infra/runtime/heap.ts'
 import { once, registerContract } from '../infra/runtime/stage-contracts.ts'
 import { startStageHop } from '../infra/runtime/stage-hop.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
@@ -24,4 +25,5 @@ await runStage('processors', PROCESSORS, async (context, own) => {
     handler: processing.filtered(createProcessBatch(processing.deps(schemaId))),
     observer: hopMetrics(metrics)('processors'),
   })
+  collectSeldom()
 })

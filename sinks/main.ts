@@ -1,5 +1,6 @@
 import { createClickHouse } from '../infra/runtime/clickhouse/clickhouse-client.ts'
 import { clickHouseConfig } from '../infra/runtime/config.ts'
+import { collectSeldom } from '../infra/runtime/heap.ts'
 import { readContract } from '../infra/runtime/stage-contracts.ts'
 import { runStage } from '../infra/runtime/stage-process.ts'
 import { hopMetrics } from '../infra/runtime/telemetry/hop-metrics.ts'
@@ -115,4 +116,5 @@ await runStage('sinks', SINKS, async (context, own) => {
     webhookSecret: own.webhookSecret,
     isActive: () => source.trusted() && source.positions().has(0),
   })
+  collectSeldom()
 })

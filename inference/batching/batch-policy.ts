@@ -60,7 +60,7 @@ export interface BatchPolicy {
   cap(queuedRows: number): number
   /** For how long full batches may be run one behind the other before the first is answered, ms, with so many rows queued; 0 = not at all. */
   seriesMs(queuedRows: number): number
-  /** Whether so many queued rows are more than can be answered within the budget. */
+  /** Whether so many queued rows, in usual batches one behind the other, take longer than the budget. */
   isLate(queuedRows: number): boolean
   /** Rows of one work that are not copied together with others to make a batch larger. */
   readonly aloneRows: number
@@ -178,13 +178,13 @@ export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
     return whole(Math.min(efficientCap(), budgetRows(), guard))
   }
 
-  function isLate(queuedRows: number, usual: number = usualCap()): boolean {
+  function isLate(queuedRows: number): boolean {
+    const usual = usualCap()
     return (queuedRows / usual) * fit.predictMs(usual) > budgetMs
   }
 
   function cap(queuedRows: number): number {
-    const usual = usualCap()
-    const wanted = isLate(queuedRows, usual) ? efficientCap() : usual
+    const wanted = isLate(queuedRows) ? efficientCap() : usualCap()
     return full < PROBE_EVERY - 1 ? wanted : Math.ceil(Math.min(wanted / PROBE_PART, fit.fixedMs / fit.rowMs))
   }
 
@@ -207,7 +207,7 @@ export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
   return {
     cap,
     seriesMs,
-    isLate: (queuedRows) => isLate(queuedRows),
+    isLate,
     get aloneRows() {
       const runMs = fit.fixedMs + (inline ? TURN_MS : HAND_OVER_MS)
       return 1 / ((rowBytes * COPY_MS_PER_BYTE) / runMs + 1 / usualCap())

@@ -123,7 +123,8 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
   }
 
   function take(decision: ReleaseReason, cap: number): Released {
-    const segments = queues.take(cap, policy.aloneRows, policy.isLate(queues.rows) ? 'least' : 'oldest')
+    const turns = policy.isLate(queues.rows) ? 'least' : 'oldest'
+    const segments = queues.take(cap, policy.aloneRows, turns)
     const last = segments.at(-1) as Segment
     const rows = last.at + (last.to - last.from)
     let arrivedAt = Number.POSITIVE_INFINITY

@@ -1,9 +1,9 @@
 import type { PendingWork, Segment } from './pending-work.ts'
 
 /**
- * Works that wait, lane by lane. A lane's rows leave in their order. Of the lanes, the one that has waited longest goes first,
- * which keeps the longest wait as short as it can be; or the one that has had least, so that none is kept waiting by those that
- * are behind (start-time fair queueing, Goyal et al., SIGCOMM '96: a lane that was idle begins where the others are, it saves
+ * Works that wait, lane by lane. A lane's rows leave in their order. Of the lanes, the one that has waited longest is next, which
+ * keeps the longest wait short; or the one that has had least, so that a lane with few rows does not wait for those with a
+ * backlog (start-time fair queueing, Goyal et al., SIGCOMM '96: a lane that was idle begins where the others are, it saves
  * nothing up).
  */
 export interface LaneQueues {
@@ -31,14 +31,15 @@ interface Lane {
   first: PendingWork | null
   last: PendingWork | null
   rows: number
-  /** Rows that it has had in turns of those that had least, from where the others were when it came. */
+  /** Rows had where the lane that had least was next; it begins where the others are. */
   served: number
   /** Of the next batch. */
   share: number
 }
 
-function sinceOf({ first }: Lane): number {
-  return (first as PendingWork).since
+/** Of a lane with rows: the lowest is next. */
+function rank({ first, served }: Lane, turns: Turns): number {
+  return turns === 'oldest' ? (first as PendingWork).since : served
 }
 
 export function createLaneQueues(): LaneQueues {
@@ -47,7 +48,7 @@ export function createLaneQueues(): LaneQueues {
   /** Those with rows. */
   let active: Lane[] = []
   let rows = 0
-  /** What the lane had had that was served last. */
+  /** What the lane had had whose turn came last. */
   let turn = 0
 
   function laneOf(name: string): Lane {
@@ -82,15 +83,18 @@ export function createLaneQueues(): LaneQueues {
     return at
   }
 
-  /** What was had when there was enough for all is not held against a lane. */
-  function count(batch: readonly Segment[], least: number): void {
-    turn = least
-    for (const { pending, from, to } of batch) laneOf(pending.work.lane).served += to - from
+  /** What was had by age is not held against a lane. */
+  function count(batch: readonly Segment[]): void {
+    for (const { pending, from, to } of batch) {
+      const lane = laneOf(pending.work.lane)
+      turn = Math.max(turn, lane.served)
+      lane.served += to - from
+    }
   }
 
-  /** Even shares (max-min): what a lane does not need goes to the others; a remainder to those that have had least. */
-  function fill(cap: number, batch: Segment[]): void {
-    active.sort((one, other) => one.served - other.served)
+  /** Even shares (max-min): what a lane does not need goes to the others; a remainder to those whose turn it is. */
+  function fill(cap: number, turns: Turns, batch: Segment[]): void {
+    active.sort((one, other) => rank(one, turns) - rank(other, turns))
     let left = cap
     for (let open = active.length; left > 0 && open > 0; ) {
       const each = Math.max(1, Math.floor(left / open))
@@ -116,15 +120,9 @@ export function createLaneQueues(): LaneQueues {
     return found
   }
 
-  function leastServed(): Lane {
+  function next(turns: Turns): Lane {
     let found = active[0] as Lane
-    for (const lane of active) if (lane.served < found.served) found = lane
-    return found
-  }
-
-  function oldest(): Lane {
-    let found = active[0] as Lane
-    for (const lane of active) if (sinceOf(lane) < sinceOf(found)) found = lane
+    for (const lane of active) if (rank(lane, turns) < rank(found, turns)) found = lane
     return found
   }
 
@@ -135,7 +133,7 @@ export function createLaneQueues(): LaneQueues {
     push(pending) {
       const lane = laneOf(pending.work.lane)
       if (lane.rows === 0) {
-        lane.served = Math.max(lane.served, active.length === 0 ? turn : leastServed().served)
+        lane.served = Math.max(lane.served, active.length === 0 ? turn : next('least').served)
         active.push(lane)
       }
       if (lane.last === null) lane.first = pending
@@ -147,13 +145,13 @@ export function createLaneQueues(): LaneQueues {
     take(cap, alone, turns) {
       const batch: Segment[] = []
       if (rows === 0) return batch
-      const lane = turns === 'oldest' ? oldest() : leastServed()
+      const lane = next(turns)
       const together = (lane.first as PendingWork).queued
       // in equal parts, so that no small rest is left over
       const part = Math.ceil(together / Math.ceil(together / cap))
       if (part >= alone || together === rows) move(lane, part, batch, 0)
-      else fill(cap, batch)
-      if (turns === 'least') count(batch, lane.served)
+      else fill(cap, turns, batch)
+      if (turns === 'least') count(batch)
       active = active.filter((other) => other.rows > 0)
       return batch
     },

@@ -1,7 +1,6 @@
 import { stageTopic } from '../../schemas/topics.ts'
 import { checkLanes } from './check-lanes.ts'
 import { fatal } from './errors.ts'
-import { collectSeldom } from './heap.ts'
 import type { TakeLimits } from './kafka/consumer/take-limits.ts'
 import type { HopObserver } from './kafka/hop/hop-observer.ts'
 import { type LaneHop, startLaneHop } from './kafka/hop/lane-hop.ts'
@@ -37,7 +36,6 @@ export interface StageHopOptions {
 
 /** A hop of a stage with everything around it: claims, source, dead letters, reports, health and an orderly stop. */
 export async function startStageHop(context: StageContext, options: StageHopOptions): Promise<LaneHop> {
-  collectSeldom()
   const { clock, config, brokers, pipeline } = context
   const { name, group, topic, output, limits } = options
   const logger = context.logger.child({ hop: name })

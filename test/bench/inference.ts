@@ -15,18 +15,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { INFERENCE } from '../../inference/config.ts'
-import { createExecutors } from '../../inference/execution/executors.ts'
-import { serveVersion } from '../../inference/models/serve-version.ts'
-import type { OpenedVersion } from '../../inference/models/version-cache.ts'
-import { systemClock } from '../../infra/runtime/clock.ts'
 import { collectSeldom } from '../../infra/runtime/heap.ts'
-import { silentLogger } from '../../infra/runtime/telemetry/logger.ts'
-import type { CompiledModelChoice } from '../../schemas/pipeline/compiled.ts'
-import { readModelManifest } from '../../schemas/pipeline/manifest.ts'
-import { answeredAlone, loaded } from './inference/load.ts'
-import { DISTINCT_ROWS, type Done, type RunAlone, repeated, runsAlone, saturate } from './inference/measure.ts'
-import { type BenchModel, benchModels, OUTPUT, openBare, rowsFor, writeBenchModel } from './inference/models.ts'
+import { DISTINCT_ROWS, perCpuSecond, perSecond, repeated, runsAlone } from './inference/measure.ts'
+import { type BenchModel, benchModels, openBare, rowsFor, writeBenchModel } from './inference/models.ts'
+import { type Kind, LOAD, measureRound, type Turn } from './inference/round.ts'
 
 const { values } = parseArgs({
   options: {
@@ -43,40 +35,22 @@ const only = values.only.split(',').filter(Boolean)
 const SIZES = [64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192]
 const SWEEPS = 15
 const SWEEP_MS = 60
-const WARM_MS = 400
-/** A stage runs for days, with code that is compiled: V8 does so after thousands of runs, which are made of single rows here, on a version of its own. */
-const COMPILE_MS = 1_500
-/** Turns that the runtime alone and the served model take in a round: what slows the machine meets both. */
-const SLICES = 10
-const LOAD = 0.7
-/** A load goes on for so many budgets, for 0.1 s at least: long enough to be steady, short enough for a machine that changes its speed. */
-const LOAD_BUDGETS = 10
-const LEAST_LOAD_MS = 100
-/** A turn had that load when what the model can do, right before and right after, differs by no more. */
-const STEADY = 0.1
-const KINDS = ['inline', 'process'] as const
-type Kind = (typeof KINDS)[number]
+const KINDS: readonly Kind[] = ['inline', 'process']
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 const quantile = (numbers: readonly number[], share: number): number =>
   numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)] ?? 0
 const median = (numbers: readonly number[]): number => quantile(numbers, 0.5)
-
-const perCpuSecond = ({ rows, cpuMs }: Pick<Done, 'rows' | 'cpuMs'>): number => (rows * 1_000) / cpuMs
-
-const perSecond = ({ rows, ms }: Pick<Done, 'rows' | 'ms'>): number => (rows * 1_000) / ms
-
-function sum(works: readonly Done[]): Done {
-  const of = (what: keyof Done): number => works.reduce((all, work) => all + work[what], 0)
-  return { rows: of('rows'), ms: of('ms'), cpuMs: of('cpuMs') }
-}
+const total = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0)
+const rounded = (number: number, digits: number): number => Number(number.toFixed(digits))
 
 /** The two best, since others may be as good. The sizes take turns: the machine is not equally fast all the time. */
 async function bestSizes(bytes: Buffer, model: BenchModel, pool: Float32Array): Promise<readonly number[]> {
   const bare = await openBare(bytes, model, pool)
-  const sizes = SIZES.map((size) => ({ size, run: runsAlone(bare), rates: [] as number[] }))
+  const run = runsAlone(bare)
+  const sizes = SIZES.map((size) => ({ size, rates: [] as number[] }))
   for (let turn = 0; turn < SWEEPS; turn++) {
-    for (const { size, run, rates } of sizes) rates.push(perCpuSecond(await repeated(SWEEP_MS, () => run(size))))
+    for (const { size, rates } of sizes) rates.push(perCpuSecond(await repeated(SWEEP_MS, () => run(size))))
   }
   await bare.release()
   const best = sizes.toSorted((one, other) => median(other.rates) - median(one.rates))
@@ -86,178 +60,89 @@ async function bestSizes(bytes: Buffer, model: BenchModel, pool: Float32Array): 
 /** Share of the time that went to runs which took more than 1 / LOAD times as long as the median. */
 function slowShare(took: readonly number[]): number {
   const limit = median(took) / LOAD
-  const total = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0)
   return total(took.filter((one) => one > limit)) / total(took)
 }
 
-async function serve(model: BenchModel, folder: string, kind: Kind) {
-  const executors = createExecutors({ logger: silentLogger, memoryLimitBytes: 2 ** 32 })
-  const choice: CompiledModelChoice = {
-    name: model.name,
-    alias: 'production',
-    directory: folder,
-    output: { tensor: OUTPUT, index: 0 },
-    budgetMs: model.budgetMs,
-    deadlineMs: null,
-    provider: { name: 'cpu', demand: 'require' },
-    fallback: null,
-  }
-  let batches = 0
-  const observer = { released: () => void batches++, looked() {} }
-  const settings = {
-    maxRows: Number(INFERENCE.maxRows.fallback),
-    maxBytes: 2 ** 23,
-    maxLingerMs: 2,
-    executor: kind,
-    predictionCacheBytes: 0,
-  }
-  const facts = { manifest: readModelManifest(folder), profiles: [], purpose: 'answers' as const }
-  const deps = {
-    choice,
-    providers: ['cpu'] as const,
-    executors,
-    settings,
-    clock: systemClock,
-    logger: silentLogger,
-    observer,
-  }
-  const opened: OpenedVersion = await serveVersion(facts, deps)
-  return {
-    batcher: opened.version.batcher,
-    batches: () => batches,
-    async close() {
-      await opened.close()
-      await executors.close()
-    },
-  }
-}
-
-/** A turn below saturation. */
-interface LoadedTurn {
-  readonly isSteady: boolean
-  /** Of each work, ms: the served model's, and of the runtime alone under the same load. */
-  readonly served: readonly number[]
-  readonly alone: readonly number[]
-}
-
-/** p50 and p99 of a round, over its steady turns; null when there were none. */
-function latencyOf(turns: readonly LoadedTurn[]) {
+/** Of the turns that had their load, ms; null when there were none. */
+function latencyOf(turns: readonly Turn[]) {
   const steady = turns.filter(({ isSteady }) => isSteady)
   if (steady.length === 0) return null
-  const served = steady.flatMap((turn) => turn.served)
-  const alone = steady.flatMap((turn) => turn.alone)
+  const served = steady.flatMap(({ servedMs }) => servedMs)
+  const alone = steady.flatMap(({ aloneMs }) => aloneMs)
   return { p50Ms: quantile(served, 0.5), p99Ms: quantile(served, 0.99), aloneP99Ms: quantile(alone, 0.99) }
 }
 
 type Latency = NonNullable<ReturnType<typeof latencyOf>>
+
+/** What a served model did, round by round. */
+function figuresOf(byRound: readonly (readonly Turn[])[], sizes: readonly number[], budgetMs: number) {
+  const turns = byRound.flat()
+  const done = byRound.map((round) => {
+    const of = (what: 'rows' | 'ms' | 'cpuMs'): number => total(round.map(({ served }) => served[what]))
+    return { rows: of('rows'), ms: of('ms'), cpuMs: of('cpuMs'), batches: total(round.map(({ batches }) => batches)) }
+  })
+  const shares = sizes.map((_, at) =>
+    median(turns.map(({ served, bare }) => perCpuSecond(served) / (bare[at] as number))),
+  )
+  const latencies = byRound.map(latencyOf).filter((latency) => latency !== null)
+  const medianMs = (what: keyof Latency): number | null =>
+    latencies.length === 0 ? null : rounded(median(latencies.map((latency) => latency[what])), 2)
+  const p99Ms = medianMs('p99Ms')
+  return {
+    rowsPerSecond: Math.round(median(done.map(perSecond))),
+    rowsPerCpuSecond: Math.round(median(done.map(perCpuSecond))),
+    ofBare: rounded(Math.min(...shares), 3),
+    meanBatch: Math.round(median(done.map(({ rows, batches }) => rows / batches))),
+    p50Ms: medianMs('p50Ms'),
+    p99Ms,
+    aloneP99Ms: medianMs('aloneP99Ms'),
+    anyP99Ms: rounded(
+      quantile(
+        turns.flatMap(({ servedMs }) => servedMs),
+        0.99,
+      ),
+      2,
+    ),
+    steady: rounded(turns.filter(({ isSteady }) => isSteady).length / turns.length, 2),
+    withinBudget: p99Ms === null ? null : p99Ms <= budgetMs,
+  }
+}
 
 async function measure(model: BenchModel, directory: string) {
   const folder = await writeBenchModel(model, directory)
   const pool = rowsFor(model, DISTINCT_ROWS)
   const bytes = readFileSync(join(folder, 'model.onnx'))
   const sizes = await bestSizes(bytes, model, pool)
-  const bares = sizes.map((size) => ({ size, rates: [] as number[], took: [] as number[] }))
-  /** Of each turn, against each size. */
-  const alone: Record<Kind, number[][]> = { inline: [[], []], process: [[], []] }
-  /** Of each round. */
-  const rows: Record<Kind, { rate: number; perCpu: number }[]> = { inline: [], process: [] }
-  const loads: Record<Kind, LoadedTurn[][]> = { inline: [], process: [] }
-  const meanBatch: Record<Kind, number[]> = { inline: [], process: [] }
-  // sessions are loaded anew for each round: where in memory a forest comes to lie makes a sixth of its speed
+  const took: readonly number[][] = sizes.map(() => [])
+  const turns: Record<Kind, (readonly Turn[])[]> = { inline: [], process: [] }
   for (let round = 0; round < rounds; round++) {
     for (const kind of KINDS) {
-      const bare = await openBare(bytes, model, pool)
-      const compiling = await serve(model, folder, kind)
-      await saturate(compiling.batcher, pool, COMPILE_MS, 1)
-      await compiling.close()
-      const served = await serve(model, folder, kind)
-      try {
-        const runs = bares.map(({ took }) => runsAlone(bare, took))
-        const run = runsAlone(bare)
-        for (const { size } of bares) await repeated(WARM_MS, () => run(size))
-        await saturate(served.batcher, pool, WARM_MS)
-        let batches = 0
-        const through: Done[] = []
-        const turns: LoadedTurn[] = []
-        for (let slice = 0; slice < SLICES; slice++) {
-          for (const [at, { size, rates }] of bares.entries()) {
-            rates.push(perCpuSecond(await repeated(roundMs / SLICES, () => (runs[at] as RunAlone)(size))))
-          }
-          const batchesBefore = served.batches()
-          const before = await saturate(served.batcher, pool, roundMs / SLICES)
-          through.push(before)
-          batches += served.batches() - batchesBefore
-          const load = {
-            rowsPerSecond: LOAD * perSecond(before),
-            budgetMs: model.budgetMs,
-            ms: Math.max(LEAST_LOAD_MS, LOAD_BUDGETS * model.budgetMs),
-          }
-          const ofServed = await loaded((work) => served.batcher.submit(work), pool, load)
-          const ofAlone = await loaded(answeredAlone(run, sizes[0] as number), pool, load)
-          const after = await saturate(served.batcher, pool, roundMs / SLICES)
-          const isSteady = Math.abs(perSecond(after) / perSecond(before) - 1) <= STEADY
-          turns.push({ isSteady, served: ofServed, alone: ofAlone })
-        }
-        for (const [at, { rates }] of bares.entries()) {
-          const before = rates.slice(-SLICES)
-          alone[kind][at]?.push(...through.map((work, slice) => perCpuSecond(work) / (before[slice] as number)))
-        }
-        const total = sum(through)
-        rows[kind].push({ rate: perSecond(total), perCpu: perCpuSecond(total) })
-        meanBatch[kind].push(Math.round(total.rows / batches))
-        loads[kind].push(turns)
-      } finally {
-        await served.close()
-        await bare.release()
-      }
+      turns[kind].push(await measureRound({ model, folder, bytes, pool, kind, sizes, roundMs, took }))
     }
   }
 
-  const of = (kind: Kind) => {
-    const latencies = loads[kind].map(latencyOf).filter((latency) => latency !== null)
-    const turns = loads[kind].flat()
-    const medianMs = (what: keyof Latency): number | null =>
-      latencies.length === 0 ? null : Number(median(latencies.map((latency) => latency[what])).toFixed(2))
-    const p99Ms = medianMs('p99Ms')
-    return {
-      rowsPerSecond: Math.round(median(rows[kind].map(({ rate }) => rate))),
-      rowsPerCpuSecond: Math.round(median(rows[kind].map(({ perCpu }) => perCpu))),
-      ofBare: Number(Math.min(...alone[kind].map(median)).toFixed(3)),
-      meanBatch: median(meanBatch[kind]),
-      p50Ms: medianMs('p50Ms'),
-      p99Ms,
-      aloneP99Ms: medianMs('aloneP99Ms'),
-      /** Over all turns. */
-      anyP99Ms: Number(
-        quantile(
-          turns.flatMap(({ served }) => served),
-          0.99,
-        ).toFixed(2),
-      ),
-      steady: turns.filter(({ isSteady }) => isSteady).length / turns.length,
-      withinBudget: p99Ms === null ? null : p99Ms <= model.budgetMs,
-    }
-  }
-  const best = bares.reduce((one, other) => (median(other.rates) > median(one.rates) ? other : one))
+  const { budgetMs, name } = model
+  const bares = sizes.map((batch, at) => ({
+    batch,
+    rowsPerCpuSecond: Math.round(
+      median([...turns.inline, ...turns.process].flat().map(({ bare }) => bare[at] as number)),
+    ),
+    slow: rounded(slowShare(took[at] as number[]), 3),
+  }))
+  const bare = bares.reduce((one, other) => (other.rowsPerCpuSecond > one.rowsPerCpuSecond ? other : one))
   const result = {
-    budgetMs: model.budgetMs,
-    bare: {
-      batch: best.size,
-      rowsPerCpuSecond: Math.round(median(best.rates)),
-      slow: Number(slowShare(best.took).toFixed(3)),
-    },
-    inline: of('inline'),
-    process: of('process'),
+    budgetMs,
+    bare,
+    inline: figuresOf(turns.inline, sizes, budgetMs),
+    process: figuresOf(turns.process, sizes, budgetMs),
   }
-  const { rowsPerCpuSecond, slow } = result.bare
-  say(
-    `${model.name.padEnd(11)} bare ${rowsPerCpuSecond}/CPU s at ${best.size}, slow for ${(100 * slow).toFixed(1)} % of it`,
-  )
+  const percent = (share: number): string => `${rounded(100 * share, 1)} %`
+  say(`${name.padEnd(11)} bare ${bare.rowsPerCpuSecond}/CPU s at ${bare.batch}, slow for ${percent(bare.slow)} of it`)
   for (const kind of KINDS) {
-    const { ofBare, rowsPerSecond, p50Ms, p99Ms, aloneP99Ms, anyP99Ms, steady, meanBatch: mean } = result[kind]
-    const through = `${(100 * ofBare).toFixed(1)} % of bare, ${rowsPerSecond}/s, batches of ${mean}`
-    const under = `p50 ${p50Ms}, p99 ${p99Ms} of ${model.budgetMs} ms, the runtime alone ${aloneP99Ms}`
-    say(`  ${kind.padEnd(9)} ${through}; at 70 %: ${under} (${100 * steady} % steady; all ${anyP99Ms})`)
+    const { ofBare, rowsPerSecond, meanBatch, p50Ms, p99Ms, aloneP99Ms, anyP99Ms, steady } = result[kind]
+    const through = `${percent(ofBare)} of bare, ${rowsPerSecond}/s, batches of ${meanBatch}`
+    const under = `p50 ${p50Ms}, p99 ${p99Ms} of ${budgetMs} ms, the runtime alone ${aloneP99Ms}`
+    say(`  ${kind.padEnd(9)} ${through}; at 70 %: ${under} (${percent(steady)} steady; all ${anyP99Ms})`)
   }
   return result
 }

@@ -49,11 +49,18 @@ function batcherOf(
     readonly alone: number
     readonly inline: boolean
     readonly seriesMs: number
+    readonly late: readonly boolean[]
   },
 ): { readonly batcher: MicroBatcher; readonly batches: readonly MicroBatch[] } {
-  const { cap, slots, alone, inline, seriesMs } = options
+  const { cap, slots, alone, inline, seriesMs, late } = options
   const batches: MicroBatch[] = []
-  const policy = { ...fixedCap(cap), aloneRows: alone, seriesMs: () => seriesMs }
+  let asked = 0
+  const policy = {
+    ...fixedCap(cap),
+    aloneRows: alone,
+    seriesMs: () => seriesMs,
+    isLate: () => late[asked++ % late.length] as boolean,
+  }
   const observer = { ran: (batch: MicroBatch) => batches.push(batch) }
   const shape = { width: WIDTH, outputWidth: OUTPUTS }
   return {
@@ -68,6 +75,8 @@ const settings = fc.record({
   alone: fc.constantFrom(1, 5, Number.POSITIVE_INFINITY),
   inline: fc.boolean(),
   seriesMs: fc.constantFrom(0, 1_000),
+  /** By turns. */
+  late: fc.array(fc.boolean(), { minLength: 1, maxLength: 5 }),
 })
 
 test('every row is answered once with its own answer, whatever it was batched with', async () => {
@@ -121,7 +130,7 @@ test('every row is answered once with its own answer, whatever it was batched wi
   )
 })
 
-test('a lane with one row waits for one batch at most, however much the others have', async () => {
+test('a lane with one row waits for one batch at most, however much the others have, when not all can be answered in time', async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 1, max: 6 }), settings, async (others, options) => {
       const runsOf: number[][] = []
@@ -134,7 +143,7 @@ test('a lane with one row waits for one batch at most, however much the others h
           runsOf.push(Array.from({ length: rows.length / WIDTH }, (_, row) => rows[row * WIDTH] as number))
           return run(rows)
         },
-        { ...options, slots: 1 },
+        { ...options, slots: 1, late: [true] },
       )
       const submit = (lane: number, count: number) => {
         const rows = Float32Array.from(Array.from({ length: count }, (_, at) => [lane, at, 0]).flat())

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { expect, test } from 'vitest'
 
-const HEAP = join(import.meta.dirname, '../../infra/runtime/heap.ts')
+const HEAP = pathToFileURL(join(import.meta.dirname, '../../infra/runtime/heap.ts')).href
 
 /** What V8 says after a full collection: how much is left, and what it may grow to before the next; of `prepare` and some MB. */
 function growth(prepare: string): number {
@@ -22,6 +23,7 @@ function growth(prepare: string): number {
   ]
   const said = execFileSync(process.execPath, args, { encoding: 'utf8' })
   const limits = [...said.matchAll(/HeapController\] Limit: old size: (\d+) KB, new limit: (\d+) KB/g)]
+  expect(limits).not.toHaveLength(0)
   const [, left, limit] = limits.at(-1) ?? []
   return Number(limit) / Number(left)
 }

@@ -17,10 +17,12 @@ function come(queues: LaneQueues, ...lanes: readonly string[]): void {
 /** The lanes of the next batches. */
 function taken(queues: LaneQueues, turns: Turns, most = Number.POSITIVE_INFINITY): string[] {
   const lanes: string[] = []
-  while (queues.rows > 0 && lanes.length < most) {
-    lanes.push(...queues.take(CAP, CAP, turns).map(({ pending }) => pending.work.lane))
-  }
+  while (queues.rows > 0 && lanes.length < most) lanes.push(...batchOf(queues, CAP, CAP, turns))
   return lanes
+}
+
+function batchOf(queues: LaneQueues, cap: number, alone: number, turns: Turns): string[] {
+  return queues.take(cap, alone, turns).map(({ pending }) => pending.work.lane)
 }
 
 test('the lane that has waited longest is next: works leave as they came', () => {
@@ -43,4 +45,28 @@ test('what a lane has had by its age is not held against it', () => {
   come(queues, 'b', 'a', 'a', 'a', 'a', 'a', 'a', 'b', 'a', 'b', 'a', 'b')
   expect(taken(queues, 'oldest', 7)).toEqual(['b', 'a', 'a', 'a', 'a', 'a', 'a'])
   expect(taken(queues, 'least')).toEqual(['b', 'a', 'b', 'a', 'b'])
+})
+
+test.each(['oldest', 'least'] as const)(
+  'of a batch that has no room for every lane, none is left out for ever: %s',
+  (turns) => {
+    const queues = createLaneQueues()
+    come(queues, 'a', 'b')
+    const lanes: string[] = []
+    for (let batch = 0; batch < 5; batch++) {
+      lanes.push(...batchOf(queues, 1, Number.POSITIVE_INFINITY, turns))
+      come(queues, 'a')
+    }
+    expect(lanes).toContain('b')
+  },
+)
+
+test('nor is what it had while all of it was one batch', () => {
+  const queues = createLaneQueues()
+  for (let round = 0; round < 100; round++) {
+    come(queues, 'b', 'a', 'a', 'a', 'a')
+    batchOf(queues, 100, Number.POSITIVE_INFINITY, 'least')
+  }
+  come(queues, 'b', 'b', 'b', 'a', 'a', 'a')
+  expect(taken(queues, 'least').slice(0, 3)).toContain('a')
 })

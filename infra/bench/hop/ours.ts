@@ -27,7 +27,6 @@ const MAX_ROWS_PER_RUN = 1_024
 const MAX_LANE_BYTES = 8_388_608
 const STAGE = 'fused'
 
-collectSeldom()
 const settings = readSettings()
 const { topics, group, model } = settings
 const clock = systemClock
@@ -106,6 +105,7 @@ const hop = await startLaneHop({
   },
 })
 started.hop = hop.value
+collectSeldom()
 await Promise.race([finished.promise, failed.promise, hop.value.ended])
 report(figures(events))
 await hop.stop()

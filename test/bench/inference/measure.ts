@@ -19,6 +19,9 @@ export interface Done {
   readonly cpuMs: number
 }
 
+export const perSecond = ({ rows, ms }: Pick<Done, 'rows' | 'ms'>): number => (rows * 1_000) / ms
+export const perCpuSecond = ({ rows, cpuMs }: Pick<Done, 'rows' | 'cpuMs'>): number => (rows * 1_000) / cpuMs
+
 const NS_PER_MS = 1_000_000
 
 /** CPU time of this process and of its children, ms. */
