@@ -130,7 +130,7 @@ test('every row is answered once with its own answer, whatever it was batched wi
   )
 })
 
-test('a lane with one row waits for one batch at most, however much the others have, when not all can be answered in time', async () => {
+test('where not all can be answered in time, a lane with one row waits for one turn of each other at most', async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 1, max: 6 }), settings, async (others, options) => {
       const runsOf: number[][] = []

@@ -47,6 +47,16 @@ test('what a lane has had by its age is not held against it', () => {
   expect(taken(queues, 'least')).toEqual(['b', 'a', 'b', 'a', 'b'])
 })
 
+test('nor is what it had in batches that took all that waited', () => {
+  const queues = createLaneQueues()
+  for (let round = 0; round < 100; round++) {
+    come(queues, 'b', 'a', 'a', 'a', 'a')
+    batchOf(queues, 100, Number.POSITIVE_INFINITY, 'least')
+  }
+  come(queues, 'b', 'b', 'b', 'a', 'a', 'a')
+  expect(taken(queues, 'least').slice(0, 3)).toContain('a')
+})
+
 test.each(['oldest', 'least'] as const)(
   'of a batch that has no room for every lane, none is left out for ever: %s',
   (turns) => {
@@ -60,13 +70,3 @@ test.each(['oldest', 'least'] as const)(
     expect(lanes).toContain('b')
   },
 )
-
-test('nor is what it had while all of it was one batch', () => {
-  const queues = createLaneQueues()
-  for (let round = 0; round < 100; round++) {
-    come(queues, 'b', 'a', 'a', 'a', 'a')
-    batchOf(queues, 100, Number.POSITIVE_INFINITY, 'least')
-  }
-  come(queues, 'b', 'b', 'b', 'a', 'a', 'a')
-  expect(taken(queues, 'least').slice(0, 3)).toContain('a')
-})
