@@ -29,6 +29,9 @@ test('a batch is decided on by the policy of the provider where it would run', (
   expect(policy.cap(10)).toBe(policies.cpu.cap(10))
   expect(policy.cap(2_000)).toBe(policies.cuda.cap(2_000))
   expect(policies.cpu.cap(10)).not.toBe(policies.cuda.cap(10))
+  // 40 ms on the CPU
+  expect(policies.cpu.isLate(20_000)).toBe(true)
+  expect(policy.isLate(20_000)).toBe(false)
 })
 
 test('a small batch that tells what a row costs is not asked for again where it was run elsewhere', () => {
