@@ -178,14 +178,18 @@ export function createBatchPolicy(options: BatchPolicyOptions): ProviderPolicy {
     return whole(Math.min(efficientCap(), budgetRows(), guard))
   }
 
-  function isLate(queuedRows: number): boolean {
-    const usual = usualCap()
+  function isLateAt(usual: number, queuedRows: number): boolean {
     return (queuedRows / usual) * fit.predictMs(usual) > budgetMs
   }
 
   function cap(queuedRows: number): number {
-    const wanted = isLate(queuedRows) ? efficientCap() : usualCap()
+    const usual = usualCap()
+    const wanted = isLateAt(usual, queuedRows) ? efficientCap() : usual
     return full < PROBE_EVERY - 1 ? wanted : Math.ceil(Math.min(wanted / PROBE_PART, fit.fixedMs / fit.rowMs))
+  }
+
+  function isLate(queuedRows: number): boolean {
+    return isLateAt(usualCap(), queuedRows)
   }
 
   function seriesMs(queuedRows: number): number {

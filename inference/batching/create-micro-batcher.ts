@@ -4,7 +4,7 @@ import type { RunResult, RunRows } from '../execution/run-rows.ts'
 import { type BatchPolicy, LONGEST_SERIES } from './batch-policy.ts'
 import { createLaneQueues } from './lane-queues.ts'
 import type { MicroBatch, MicroBatcher, ReleaseReason } from './micro-batcher.ts'
-import { PendingWork, type Segment } from './pending-work.ts'
+import { PendingWork, rowsOf, type Segment } from './pending-work.ts'
 
 /** Must not throw. */
 export interface BatchObserver {
@@ -125,8 +125,7 @@ export function createMicroBatcher(deps: MicroBatcherDeps): MicroBatcher {
   function take(decision: ReleaseReason, cap: number): Released {
     const turns = policy.isLate(queues.rows) ? 'least' : 'oldest'
     const segments = queues.take(cap, policy.aloneRows, turns)
-    const last = segments.at(-1) as Segment
-    const rows = last.at + (last.to - last.from)
+    const rows = rowsOf(segments)
     let arrivedAt = Number.POSITIVE_INFINITY
     for (const { pending } of segments) {
       // read before the run, which may come back with everything else done

@@ -1,4 +1,4 @@
-import type { PendingWork, Segment } from './pending-work.ts'
+import { type PendingWork, rowsOf, type Segment } from './pending-work.ts'
 
 /**
  * Works that wait, lane by lane. A lane's rows leave in their order. Of the lanes, the one that has waited longest is next, which
@@ -66,30 +66,24 @@ export function createLaneQueues(): LaneQueues {
     pending.next = null
   }
 
-  /** Moves the first rows of a lane to the batch. */
-  function move(lane: Lane, most: number, batch: Segment[], filled: number): number {
-    let at = filled
-    while (at - filled < most) {
+  /** Moves the first `count` rows of a lane to the batch. What it has by its age is not held against it. */
+  function move(lane: Lane, count: number, turns: Turns, batch: Segment[]): void {
+    let at = rowsOf(batch)
+    for (const end = at + count; at < end; ) {
       const pending = lane.first as PendingWork
-      const count = Math.min(pending.queued, most - (at - filled))
+      const some = Math.min(pending.queued, end - at)
       const from = pending.taken
-      pending.taken += count
-      batch.push({ pending, from, to: from + count, at })
-      at += count
+      pending.taken += some
+      batch.push({ pending, from, to: from + some, at })
+      at += some
+      if (turns === 'least') {
+        turn = Math.max(turn, lane.served)
+        lane.served += some
+      }
       if (pending.queued === 0) unlink(lane, pending, null)
     }
-    lane.rows -= at - filled
-    rows -= at - filled
-    return at
-  }
-
-  /** What was had by age is not held against a lane. */
-  function count(batch: readonly Segment[]): void {
-    for (const { pending, from, to } of batch) {
-      const lane = laneOf(pending.work.lane)
-      turn = Math.max(turn, lane.served)
-      lane.served += to - from
-    }
+    lane.rows -= count
+    rows -= count
   }
 
   /** Even shares (max-min): what a lane does not need goes to the others; a remainder to those whose turn it is. */
@@ -106,9 +100,8 @@ export function createLaneQueues(): LaneQueues {
         if (lane.share < lane.rows) open++
       }
     }
-    let at = 0
     for (const lane of active) {
-      if (lane.share > 0) at = move(lane, lane.share, batch, at)
+      move(lane, lane.share, turns, batch)
       lane.share = 0
     }
   }
@@ -149,9 +142,8 @@ export function createLaneQueues(): LaneQueues {
       const together = (lane.first as PendingWork).queued
       // in equal parts, so that no small rest is left over
       const part = Math.ceil(together / Math.ceil(together / cap))
-      if (part >= alone || together === rows) move(lane, part, batch, 0)
+      if (part >= alone || together === rows) move(lane, part, turns, batch)
       else fill(cap, turns, batch)
-      if (turns === 'least') count(batch)
       active = active.filter((other) => other.rows > 0)
       return batch
     },

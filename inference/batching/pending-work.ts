@@ -11,6 +11,12 @@ export interface Segment {
   readonly at: number
 }
 
+/** Of the segments of a run, one behind the other. */
+export function rowsOf(segments: readonly Segment[]): number {
+  const last = segments.at(-1)
+  return last === undefined ? 0 : last.at + (last.to - last.from)
+}
+
 /**
  * A work from its arrival to its answer. Its promise settles once, and not before the last run has settled that may still
  * read its rows.

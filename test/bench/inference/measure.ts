@@ -65,31 +65,38 @@ export async function repeated(ms: number, next: () => Promise<number>): Promise
   })
 }
 
+/** Where the next of so many rows begin; at their start again when they are through. */
+function rotating(total: number): (rows: number) => number {
+  let at = 0
+  return (rows) => {
+    if (at + rows > total) at = 0
+    const from = at
+    at += rows
+    return from
+  }
+}
+
 /** So many rows, next to those of the run before; answers their number. */
 export type RunAlone = (rows: number) => Promise<number>
 
 /** The runtime alone, over its distinct rows. What each run took is added to `took`, ms. */
 export function runsAlone(bare: BareModel, took: number[] = []): RunAlone {
-  let at = 0
+  const next = rotating(DISTINCT_ROWS)
   return async (rows) => {
-    if (at + rows > DISTINCT_ROWS) at = 0
+    const from = next(rows)
     const startedAt = performance.now()
-    await bare.run(at, at + rows)
+    await bare.run(from, from + rows)
     took.push(performance.now() - startedAt)
-    at += rows
     return rows
   }
 }
 
 /** Rows of the pool, again from its start when it is through. */
 export function rotation(pool: Float32Array): (rows: number) => Float32Array {
-  const total = pool.length / WIDTH
-  let at = 0
+  const next = rotating(pool.length / WIDTH)
   return (rows) => {
-    if (at + rows > total) at = 0
-    const from = at
-    at += rows
-    return pool.subarray(from * WIDTH, at * WIDTH)
+    const from = next(rows)
+    return pool.subarray(from * WIDTH, (from + rows) * WIDTH)
   }
 }
 
